@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# Usage: scripts/check-copy-out.sh [DEMO...]
+#
+# Copies each demo (or those named) alone to a fresh folder outside this repository, as a student
+# would, and there runs its tests and the demo itself. Built dependencies are shared between them.
+#
+# Exit code: 0 each one builds, passes and runs, 1 one does not, 2 bad arguments.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+case ${1:-} in
+  -h | --help) sed -n '2,/^set/{/^set/d; s/^# \{0,1\}//; p;}' "${BASH_SOURCE[0]}"; exit ;;
+  -*) echo "check-copy-out.sh: unknown option '$1' (--help shows how)" >&2; exit 2 ;;
+esac
+
+folders=$(sed -n 's|^ *"\(crates/.*\)",.*|\1|p' Cargo.toml)
+if (($#)); then
+  for name in "$@"; do
+    if ! grep -q "/$name\$" <<<"$folders"; then
+      echo "check-copy-out.sh: there is no demo '$name'" >&2
+      exit 2
+    fi
+  done
+  folders=$(printf '%s\n' "$@" | while read -r name; do grep "/$name\$" <<<"$folders"; done)
+fi
+
+CARGO_TARGET_DIR=$(cargo metadata --no-deps --format-version 1 |
+  sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/copy-out
+export CARGO_TARGET_DIR
+outside=$(mktemp -d)
+trap 'rm -rf "$outside"' EXIT
+
+for folder in $folders; do
+  name=$(basename "$folder")
+  cp -R "$folder" "$outside/$name"
+  code=0
+  (cd "$outside/$name" && cargo test -q && cargo run -q) </dev/null >"$outside/log" 2>&1 || code=$?
+  case $code in
+    0) echo "$name, copied out alone: builds, passes its tests, shows its point" ;;
+    77) echo "$name, copied out alone: builds, passes its tests, $(tail -n 1 "$outside/log")" ;;
+    *) cat "$outside/log"; echo "$name, copied out alone: exit code $code"; exit 1 ;;
+  esac
+done

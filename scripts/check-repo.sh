@@ -1,0 +1,57 @@
+#!/usr/bin/env bash
+# Usage: scripts/check-repo.sh
+#
+# Checks what no compiler does: that the README's table lists every demo with the part and the
+# description of its manifest, in the lecture's order; that every demo has its tests and header
+# lines, and stands alone; and that no dependency is wanted in two versions.
+#
+# Exit code: 0 all is well, 1 it is not (each finding on a line), 2 bad arguments.
+set -euo pipefail
+if (($#)); then
+  sed -n '2,/^set/{/^set/d; s/^# \{0,1\}//; p;}' "${BASH_SOURCE[0]}"
+  if [[ $1 == -h || $1 == --help ]]; then exit 0; else exit 2; fi
+fi
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+found=$(
+  # The demos of Cargo.toml are those that exist.
+  members=$(sed -n 's|^ *"\(crates/.*\)",.*|\1|p' Cargo.toml)
+  diff <(sort <<<"$members") <(find crates -mindepth 2 -maxdepth 2 -type d | sort) |
+    sed -n 's/^< /Cargo.toml lists what does not exist: /p; s/^> /missing in Cargo.toml: /p'
+
+  # The README's rows: | slide | [`demo`](crates/part/demo) | description |
+  # shellcheck disable=SC2016 # backquotes of Markdown
+  diff <(sed -n 's/^|.*| \[`\(.*\)`\](\(.*\)) | \(.*\) |$/\1 in \2: \3/p' README.md) \
+    <(for demo in $members; do
+      echo "$(basename "$demo") in $demo: $(sed -n 's/^description = "\(.*\)"$/\1/p' "$demo/Cargo.toml")"
+    done) | sed -n 's/^< /the README has, no manifest: /p; s/^> /the README lacks, or has elsewhere: /p'
+
+  for demo in $members; do
+    for file in src/main.rs tests/demo.rs; do
+      if [[ ! -f $demo/$file ]]; then echo "$demo has no $file"; fi
+    done
+    for line in Predict Try 'See also'; do
+      if ! grep -q "^//! $line: " "$demo/src/main.rs"; then echo "$demo/src/main.rs: no $line line"; fi
+    done
+    if ! grep -qx "name = \"$(basename "$demo")\"" "$demo/Cargo.toml"; then
+      echo "$demo: the package has another name than its folder"
+    fi
+    if grep -n 'workspace *= *true\|path *= *"\.\.' "$demo/Cargo.toml"; then
+      echo "$demo/Cargo.toml: this breaks the demo when it is copied out"
+    fi
+    for key in 'edition = "2024"' 'license = "MIT-0"' 'publish = false' 'rust-version = ".*"'; do
+      if ! grep -qx "$key" "$demo/Cargo.toml"; then echo "$demo/Cargo.toml: no line $key"; fi
+    done
+    if (($(sed -n 's/^description = "\(.*\)"$/\1/p' "$demo/Cargo.toml" | wc -m) > 81)); then
+      echo "$demo/Cargo.toml: a description of over 80 characters does not fit a projector"
+    fi
+  done
+
+  # name = "version", or name = { version = "version", ... }
+  awk '/^\[/ { in_dependencies = /dependencies\]$/ }
+    in_dependencies && match($0, /"[0-9.]+"/) { print $1, substr($0, RSTART, RLENGTH) }
+  ' crates/*/*/Cargo.toml | sort -u | awk '{ versions[$1] = versions[$1] " " $2; count[$1]++ }
+    END { for (d in count) if (count[d] > 1) print d " is wanted in several versions:" versions[d] }'
+)
+if [[ -n $found ]]; then printf '%s\n' "$found"; exit 1; fi
+echo "check-repo: README, manifests and demos agree"

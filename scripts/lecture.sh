@@ -1,0 +1,133 @@
+#!/usr/bin/env bash
+# Usage: scripts/lecture.sh [OPTION...] [DEMO...]
+#
+# Runs the demos of the lecture in their order (that of `members` in Cargo.toml), and says of each
+# whether it showed its point. With names: just these, in the order given.
+#
+#   --pause      before each demo ask its question and wait for Enter (the default at a terminal)
+#   --no-pause   run through, with no keyboard; a demo that hangs is ended after 60 seconds
+#   --from DEMO  start with this one
+#   --release    build optimised
+#   --list       print part, name and description of every demo, and run none
+#
+# Exit code: 0 every demo that can run here showed its point, 1 one did not, 2 bad arguments.
+set -euo pipefail
+export LC_NUMERIC=C
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+usage_error() { echo "lecture.sh: $1" >&2; exit 2; }
+
+# part/name of every demo, one a line, in the order of the lecture
+members=$(sed -n 's|^ *"crates/\(.*\)",.*|\1|p' Cargo.toml)
+names=$(cut -d/ -f2 <<<"$members")
+folder() { echo "crates/$(grep "/$1\$" <<<"$members")"; }
+description() { sed -n 's/^description = "\(.*\)"$/\1/p' "$(folder "$1")/Cargo.toml"; }
+question() { sed -n 's|^//! Predict: *||p' "$(folder "$1")/src/main.rs"; }
+
+# Refuses a name that no demo has, and suggests the one that shares most pairs of letters with it.
+check_name() {
+  if grep -qxF -e "$1" <<<"$names"; then return; fi
+  local closest
+  closest=$(awk -v wanted="$1" '{
+    same = 0
+    for (i = 1; i < length(wanted); i++) if (index($0, substr(wanted, i, 2))) same++
+    score = same / (length(wanted) + length($0))
+    if (score > best) { best = score; name = $0 }
+  } END { if (best > 0.15) print name }' <<<"$names")
+  usage_error "there is no demo '$1'${closest:+; did you mean $closest?} (--list shows them all)"
+}
+
+pause=no from='' profile=debug chosen=''
+if [[ -t 0 && -t 1 ]]; then pause=yes; fi
+while (($#)); do
+  case $1 in
+    --pause) pause=yes ;;
+    --no-pause) pause=no ;;
+    --from)
+      if (($# < 2)); then usage_error "--from needs the name of a demo"; fi
+      check_name "$2"
+      from=$2
+      shift
+      ;;
+    --release) profile=release ;;
+    --list)
+      for name in $names; do
+        part=$(grep "/$name\$" <<<"$members")
+        printf '%-9s %-22s %s\n' "${part%/*}" "$name" "$(description "$name")"
+      done
+      exit
+      ;;
+    -h | --help) sed -n '2,/^set/{/^set/d; s/^# \{0,1\}//; p;}' "${BASH_SOURCE[0]}"; exit ;;
+    -*) usage_error "unknown option '$1' (--help shows all)" ;;
+    *) check_name "$1"; chosen+=" $1" ;;
+  esac
+  shift
+done
+chosen=${chosen:-$names}
+if [[ -n $from ]]; then
+  chosen=$(tr -s ' ' '\n' <<<"$chosen" | sed -n "/^$from\$/,\$p")
+  if [[ -z $chosen ]]; then usage_error "$from is not among the demos chosen"; fi
+fi
+
+# shellcheck disable=SC2046,SC2086 # lists of names, which hold no blanks
+cargo build $(printf -- '-p %s ' $chosen) $([[ $profile == debug ]] || echo --release)
+target=$(cargo metadata --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
+
+bold='' plain='' errors=$(mktemp) demo='' watchdog=''
+if [[ -t 1 && -z ${NO_COLOR:-} ]]; then bold=$(printf '\033[1m') plain=$(printf '\033[0m'); fi
+# Ends what is still running: the demo and the watchdog each are a process group of their own.
+# shellcheck disable=SC2317 # called by the trap
+finish() {
+  local group
+  for group in $demo $watchdog; do kill -KILL -- "-$group" 2>/dev/null || true; done
+  rm -f "$errors"
+}
+trap finish EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+
+now() { local time=${EPOCHREALTIME:-$(date +%s)}; echo "${time/,/.}"; }
+since() { awk -v from="$1" -v to="$(now)" 'BEGIN { printf "%.1f s", to - from }'; }
+
+# Runs program $1 and sets `code`. Without a pause nobody is there who could press Ctrl-C.
+run() {
+  code=0
+  if [[ $pause == yes && -t 0 ]]; then "$1" 2>"$errors" || code=$?; return; fi
+  set -m # each background job becomes a process group, so that it can be ended as a whole
+  "$1" </dev/null 2>"$errors" & demo=$!
+  (sleep 60 && kill -KILL -- "-$demo" && echo "hung: ended after 60 s" >>"$errors") & watchdog=$!
+  set +m
+  wait "$demo" 2>/dev/null || code=$?
+  { kill -KILL -- "-$watchdog" "-$demo"; wait "$watchdog"; } 2>/dev/null || true
+  demo='' watchdog=''
+}
+
+table='' failed=0 number=0 begin=$(now)
+count=$(wc -w <<<"$chosen" | tr -d ' ')
+for name in $chosen; do
+  number=$((number + 1))
+  printf '\n%s\n%s\n\n' "${bold}[$number/$count] $name$plain" "$(description "$name")"
+  if [[ $pause == yes ]]; then
+    printf 'Predict: %s\n[Enter runs it, s skips, q quits] ' "$(question "$name")"
+    read -r key || key=q
+    case $key in
+      s) table+="skipped          $name"$'\n'; continue ;;
+      q) break ;;
+    esac
+  fi
+  demo_begin=$(now)
+  run "$target/$profile/$name"
+  seconds=$(since "$demo_begin")
+  cat "$errors" >&2
+  reason=$(tail -n 1 "$errors")
+  case $code in
+    0) verdict='shown' reason='' ;;
+    77) verdict='cannot run here' ;;
+    *) verdict='NOT SHOWN' reason="exit code $code: $reason" failed=1 ;;
+  esac
+  printf '\n%s\n' "$bold$verdict$plain ($seconds)"
+  table+="$(printf '%-16s %-22s %8s  %s' "$verdict" "$name" "$seconds" "$reason")"$'\n'
+done
+
+printf '\n%s\n%s%s\n' "${bold}The lecture's demos$plain" "$table" "total time: $(since "$begin")"
+exit $failed

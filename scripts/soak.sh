@@ -1,0 +1,79 @@
+#!/usr/bin/env bash
+# Usage: scripts/soak.sh [--debug] [--user NAME] DEMO RUNS [CONDITION...] [-- ARGUMENT...]
+#
+# Runs a demo again and again, and counts how often it showed its point.
+#
+#   --debug      not optimised (the default is a release build)
+#   --user NAME  run as this user (only root can)
+#   CONDITION    free    as the machine is
+#                pinned  on one core
+#                busy    beside four busy loops
+#                (default: all three, one after the other)
+#   ARGUMENT     for the demo
+#
+# Exit code: 0 shown every time (or it cannot run here, every time), 1 not, 2 bad arguments.
+set -euo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+
+usage_error() { echo "soak.sh: $1 (--help shows how)" >&2; exit 2; }
+
+profile=release user='' conditions=''
+while [[ ${1:-} == -* ]]; do
+  case $1 in
+    --debug) profile=debug ;;
+    --user) user=${2:?name of a user}; shift ;;
+    -h | --help) sed -n '2,/^set/{/^set/d; s/^# \{0,1\}//; p;}' "${BASH_SOURCE[0]}"; exit ;;
+    *) usage_error "unknown option '$1'" ;;
+  esac
+  shift
+done
+if (($# < 2)); then usage_error "name a demo and a number of runs"; fi
+demo=$1 runs=$2
+shift 2
+if ! [[ $runs =~ ^[1-9][0-9]*$ ]]; then usage_error "'$runs' is no number of runs"; fi
+while (($#)) && [[ $1 != -- ]]; do
+  case $1 in
+    free | pinned | busy) conditions+=" $1" ;;
+    *) usage_error "unknown condition '$1'" ;;
+  esac
+  shift
+done
+if (($#)); then shift; fi
+if ! grep -q "/$demo\"" "$root/Cargo.toml"; then usage_error "there is no demo '$demo'"; fi
+
+cd "$root"
+# shellcheck disable=SC2046 # one word or none
+cargo build -q -p "$demo" $([[ $profile == debug ]] || echo --release)
+target=$(cargo metadata --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
+set -- "$target/$profile/$demo" "$@"
+if [[ -n $user ]]; then set -- setpriv --reuid="$user" --regid="$(id -g "$user")" --clear-groups "$@"; fi
+
+loops='' errors=$(mktemp)
+# shellcheck disable=SC2086 # a list of PIDs
+end_loops() { if [[ -n $loops ]]; then kill $loops; wait $loops || true; fi 2>/dev/null; loops=''; }
+trap 'end_loops; rm -f "$errors"' EXIT
+
+failed=0
+for condition in ${conditions:-free pinned busy}; do
+  pin=''
+  case $condition in
+    pinned)
+      if ! command -v taskset >/dev/null; then echo "$demo pinned: no taskset here"; continue; fi
+      pin="taskset -c $(taskset -cp $$ | sed 's/.*: \([0-9]*\).*/\1/')" ;;
+    busy) for _ in 1 2 3 4; do (while :; do :; done) & loops+=" $!"; done ;;
+  esac
+  shown=0 not_shown=0 cannot=0
+  for ((run = 0; run < runs; run++)); do
+    code=0
+    $pin "$@" </dev/null >/dev/null 2>"$errors" || code=$?
+    case $code in
+      0) shown=$((shown + 1)) ;;
+      77) cannot=$((cannot + 1)) ;;
+      *) not_shown=$((not_shown + 1)); echo "run $run, exit code $code: $(head -n 1 "$errors")" ;;
+    esac
+  done
+  end_loops
+  echo "$demo $profile $condition${user:+ as $user}: shown $shown of $runs, not shown $not_shown, cannot run here $cannot"
+  if ((shown < runs && cannot < runs)); then failed=1; fi
+done
+exit $failed
