@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, ensure};
+use anyhow::{anyhow, ensure};
 use clap::{Parser, value_parser};
 
 #[derive(Parser)]
@@ -97,8 +97,9 @@ fn run(knobs: &Knobs, add: impl Fn(u64) + Sync) -> anyhow::Result<Duration> {
         if started.is_err() {
             ready.store(knobs.threads, Relaxed); // nobody shall wait for those that never come
         }
+        started.map_err(|error| anyhow!("cannot start a thread: {error}"))?;
         wait_for_all();
-        started.map(|()| Instant::now()).context("cannot start a thread")
+        anyhow::Ok(Instant::now())
     })?;
     Ok(begin.elapsed())
 }

@@ -12,7 +12,7 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread;
 
-use anyhow::{Context, ensure};
+use anyhow::{anyhow, ensure};
 use clap::{Parser, value_parser};
 
 /// After so many rounds without a lost update the demo gives up: with the yield, and without.
@@ -79,7 +79,7 @@ fn count(knobs: &Knobs) -> anyhow::Result<u64> {
         if started.is_err() {
             ready.store(knobs.threads, Relaxed); // nobody shall wait for those that never come
         }
-        started.context("cannot start a thread")
+        started.map_err(|error| anyhow!("cannot start a thread: {error}"))
     })?;
     Ok(counter.into_inner())
 }
