@@ -2,9 +2,13 @@
 
 use std::fs;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 const DEMO: &str = env!("CARGO_BIN_EXE_nice-priority");
+
+/// Held by each test that runs the demo: two of them at a time would compete for the same core.
+static CORE: Mutex<()> = Mutex::new(());
 
 fn run(args: &[&str]) -> Output {
     Command::new(DEMO).args(args).env_remove("RUST_BACKTRACE").output().unwrap()
@@ -12,6 +16,7 @@ fn run(args: &[&str]) -> Output {
 
 /// Nice value, weight, CPU seconds, predicted and measured share of both children.
 fn rows(args: &[&str]) -> [[f64; 5]; 2] {
+    let _alone = CORE.lock().unwrap_or_else(PoisonError::into_inner);
     let output = run(args);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     let text = String::from_utf8_lossy(&output.stdout);
@@ -63,6 +68,7 @@ fn children(demo: &mut Child) -> [String; 2] {
 /// Seen from outside: one and the same core for both, and nice values that differ by 7.
 #[test]
 fn the_kernel_knows_of_core_and_nice_value() {
+    let _alone = CORE.lock().unwrap_or_else(PoisonError::into_inner);
     let mut demo = Command::new(DEMO).args(["--nice", "7"]).stdout(Stdio::null()).spawn().unwrap();
     let [first, second] = children(&mut demo);
     let field = |pid: &str, name: &str| {
@@ -88,6 +94,7 @@ fn the_kernel_knows_of_core_and_nice_value() {
 /// Ten seconds after the demo has been killed, none of its children is left.
 #[test]
 fn children_end_even_if_the_parent_is_killed() {
+    let _alone = CORE.lock().unwrap_or_else(PoisonError::into_inner);
     let mut demo = Command::new(DEMO).stdout(Stdio::null()).spawn().unwrap();
     let children = children(&mut demo);
     demo.kill().unwrap();
