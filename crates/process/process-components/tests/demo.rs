@@ -59,6 +59,7 @@ fn the_kernel_tells_others_the_same() {
     assert_eq!(rows(&text, "ids"), ids);
     assert_eq!(rows(&text, "directory"), ["/"]);
     assert_eq!(rows(&text, "in use"), [in_use.to_string()]);
+    assert!(rows(&text, "blocked")[0].split('▶').next_back().unwrap().contains("USR2"), "{text}");
     let names = ["stdin", "stdout", "stderr", "file", "pipe, read", "pipe, write", "socket"];
     for (number, (name, target)) in names.iter().zip(targets).enumerate() {
         let (row, target) = (rows(&text, &format!("{number} {name}"))[0], target.unwrap());
