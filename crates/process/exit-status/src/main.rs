@@ -65,7 +65,7 @@ fn main() -> Result<()> {
         let printed = sh.output().context("cannot run sh")?.stdout;
         let by_sh: i32 = str::from_utf8(&printed)?.trim().parse().context("no $? from sh")?;
 
-        let decoded = status.to_string(); // by the macros of <sys/wait.h>, as WIFEXITED and WTERMSIG
+        let decoded = status.to_string(); // by <sys/wait.h>: WIFEXITED, WTERMSIG and so on
         print!("{name:<13}{word:#06x}  {code:08b}   {core}     {signal:07b}  ");
         println!("{decoded:<20}{dollar:>3}{by_sh:>8}");
         ensure!(decoded == expected && by_sh == dollar, "{expected} and the same $? were expected");

@@ -1,0 +1,10 @@
+use std::thread;
+
+fn main() {
+    let mut counter = 0;
+    thread::scope(|scope| {
+        scope.spawn(|| counter += 1);
+        scope.spawn(|| counter += 1); // a second thread may write to it as well
+    });
+    println!("{counter}");
+}

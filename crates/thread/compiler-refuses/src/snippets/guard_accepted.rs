@@ -1,0 +1,10 @@
+use std::sync::Mutex;
+
+fn main() {
+    let counter = Mutex::new(0);
+    let mut guard = counter.lock().unwrap();
+    let value = &mut *guard;
+    *value += 1;
+    drop(guard); // unlocks
+    println!("{}", counter.into_inner().unwrap());
+}
