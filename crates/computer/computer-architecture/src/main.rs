@@ -12,9 +12,9 @@
 use std::collections::BTreeSet;
 use std::{fmt, fs, thread};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use clap::Parser;
-use nix::unistd::{SysconfVar, sysconf};
+use nix::libc;
 use sysinfo::{CpuRefreshKind, Disks, Networks, System};
 
 #[derive(Parser)]
@@ -32,6 +32,7 @@ fn main() -> Result<()> {
     let mut system = System::new()?;
     system.refresh_memory();
     system.refresh_cpu_list(CpuRefreshKind::nothing());
+    ensure!(!system.cpus().is_empty(), "the kernel reports no CPU at all");
     let mut threads = Vec::from_iter(system.cpus().iter().map(|cpu| units(cpu.name())));
     let first_cpu = |unit: &Unit| unit.cpus.as_ref()?.split([',', '-']).next()?.parse().ok();
     threads.sort_by_key(|units| Vec::<Option<u32>>::from_iter(units.iter().map(first_cpu)));
@@ -48,7 +49,7 @@ fn main() -> Result<()> {
         let path = fs::canonicalize(disk.name()).unwrap_or(disk.name().into());
         let name = path.file_name().unwrap_or_default().display();
         let size = gib(disk.total_space());
-        devices.insert(format!("{}: disk {name}, {size}", bus("block", &name)));
+        devices.insert(format!("{}: disk {name}, file system of {size}", bus("block", &name)));
     }
     for name in Networks::new_with_refreshed_list()?.keys().map(|name| name.display()) {
         devices.insert(format!("{}: network {name}", bus("net", &name)));
@@ -58,11 +59,12 @@ fn main() -> Result<()> {
 
     let cores = threads.iter().flat_map(|units| &units[units.len() - 2].cpus);
     let (threads, cores) = (threads.len(), BTreeSet::from_iter(cores).len());
-    let online = sysconf(SysconfVar::_NPROCESSORS_ONLN)?.context("CPUs are not counted")?;
+    // SAFETY: sysconf(3) takes and returns a number.
+    let online = unsafe { libc::sysconf(libc::_SC_NPROCESSORS_ONLN) } as usize;
     let physical = System::physical_core_count()?;
     let seen =
         format!("{threads} threads, {cores} cores; the kernel counts {online} and {physical}");
-    ensure!(threads == online as usize && (cores == physical || cores == 0), "drawn: {seen}");
+    ensure!(threads == online && (cores == physical || cores == 0), "drawn: {seen}");
     println!("\ndrawn: {seen}; this process may use {}", thread::available_parallelism()?);
     Ok(())
 }
@@ -118,8 +120,8 @@ fn draw(threads: &[Vec<Unit>], depth: usize, width: usize, keep: usize) -> Vec<S
             let same = units.iter().take_while(|unit| unit.cpus == units[0].cpus);
             let names = Vec::from_iter(same.map(|unit| &unit.name[..]));
             let title = names.join(" ── ");
-            let rest = width.saturating_sub(title.chars().count() + 4);
-            lines.push(format!("┌ {title} {}┐", "─".repeat(rest)));
+            let line = "─".repeat(width.saturating_sub(title.chars().count() + 4));
+            lines.push(format!("┌ {title} {line}┐"));
             for line in draw(frame, depth + names.len(), width - 4, keep) {
                 lines.push(format!("│ {line:<0$} │", width - 4));
             }

@@ -27,7 +27,7 @@ fn memory_needs_no_sleep_and_the_kernel_does() {
         }
         for way in ["processes, shared memory", "threads, shared memory"] {
             let [rate, sleeps] = row(&output, way);
-            assert!(rate > 0.0 && sleeps < 0.1, "{output:?}");
+            assert!(rate > 0.0 && sleeps * rate * 0.2 < 40.0, "a few in all: {output:?}");
         }
         let text = String::from_utf8_lossy(&output.stdout);
         let last = text.lines().last().unwrap();
