@@ -1,9 +1,9 @@
 //! Memory hierarchy: the larger the working set, the farther away its data, the slower each access.
 //!
 //! Each access loads the address of the next, so it cannot begin before the last one has ended; the
-//! order is random, each time on another page, so nothing can guess ahead. Sets beyond the reach of
-//! the TLB pay for walks through the page tables too, shorter ones with huge pages.
-//! Sources: lmbench, whose `lat_mem_rd -t` goes the same way; sysfs-devices-system-cpu for caches.
+//! order is random, each time on another page, so nothing can guess ahead. Large sets also outgrow
+//! the TLB: their accesses pay for page walks, shorter ones with huge pages. A virtual machine sees
+//! its host's caches, and shares them. Sources: lmbench, `lat_mem_rd -t`; sysfs, devices/system/cpu.
 //!
 //! Predict:  how many times longer does an access take in 256 MiB than in 4 KiB?
 //! Try:      cargo run -p memory-hierarchy -- --in-order
@@ -18,7 +18,7 @@ use anyhow::{Result, bail, ensure};
 use clap::{Parser, value_parser};
 use nix::sys::time::TimeValLike;
 use nix::time::ClockId;
-use sysinfo::System;
+use sysinfo::{CGroupLimits, System};
 
 #[derive(Parser)]
 #[command(about)]
@@ -40,8 +40,8 @@ fn main() -> Result<()> {
     let knobs = Knobs::parse();
     let mut system = System::new()?;
     system.refresh_memory();
-    let limit = system.cgroup_limits().map_or(u64::MAX, |limits| limits.total_memory - limits.rss);
-    let free = limit.min(system.available_memory());
+    let in_group = |limits: CGroupLimits| limits.total_memory.saturating_sub(limits.rss);
+    let free = system.cgroup_limits().map_or(u64::MAX, in_group).min(system.available_memory());
     let max = (knobs.max_mib << 20).min(free / 4) as usize;
 
     let mut memory = vec![Line(ptr::null()); max / 64];
@@ -55,12 +55,13 @@ fn main() -> Result<()> {
     }
     let [(small, fastest), .., (large, slowest)] = rows[..] else { bail!("no free memory") };
 
+    let longest = rows.iter().map(|row| row.1).fold(0.0, f64::max);
     let caches = data_caches();
     println!("working set  fits into cache  ns per access");
     for (size, time) in rows {
         let cache = caches.iter().find(|cache| size <= cache.0);
         let name = cache.map_or("none reported", |cache| &cache.1);
-        let bar = "█".repeat((40.0 * time / slowest).round() as usize);
+        let bar = "█".repeat((40.0 * time / longest).round() as usize);
         println!("{:>11}  {name:<15}{time:>7.1} │{bar}", bytes(size));
     }
     let (small, large, times) = (bytes(small), bytes(large), slowest / fastest);
@@ -70,7 +71,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// Links so many lines to a cycle in that order, goes round it, returns nanoseconds per access.
+/// Links `count` lines to a cycle in this order and goes round it. Returns nanoseconds per access.
 fn chase(memory: &mut [Line], count: usize, order: &dyn Fn(usize) -> usize) -> Result<f64> {
     let mut last = order(count - 1);
     for next in (0..count).map(order) {
@@ -102,6 +103,8 @@ fn follow_100(mut line: *const Line) -> *const Line {
         asm!(".rept 100", "mov {0}, [{0}]", ".endr", inout(reg) line);
         #[cfg(target_arch = "aarch64")]
         asm!(".rept 100", "ldr {0}, [{0}]", ".endr", inout(reg) line);
+        #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+        (0..100).for_each(|_| line = (*line).0);
     }
     line
 }
