@@ -53,7 +53,7 @@ while (($#)); do
     --list)
       for name in $names; do
         part=$(grep "/$name\$" <<<"$members")
-        printf '%-9s %-22s %s\n' "${part%/*}" "$name" "$(description "$name")"
+        printf '%-9s %-24s %s\n' "${part%/*}" "$name" "$(description "$name")"
       done
       exit
       ;;
@@ -126,7 +126,7 @@ for name in $chosen; do
     *) verdict='NOT SHOWN' reason="exit code $code: $reason" failed=1 ;;
   esac
   printf '\n%s\n' "$bold$verdict$plain ($seconds)"
-  table+="$(printf '%-16s %-22s %8s  %s' "$verdict" "$name" "$seconds" "$reason")"$'\n'
+  table+="$(printf '%-16s %-24s %8s  %s' "$verdict" "$name" "$seconds" "$reason")"$'\n'
 done
 
 printf '\n%s\n%s%s\n' "${bold}The lecture's demos$plain" "$table" "total time: $(since "$begin")"
