@@ -36,25 +36,26 @@ type Seconds = [f64; 3];
 
 fn main() -> Result<()> {
     let launches = usize::from(Knobs::parse().launches);
-    // Processes first: fork is for a process that has one thread.
-    let fork = measure(launches, || fork_and_wait(None))?;
-    let exec = measure(launches, || fork_and_wait(Some(&[c"true"])))?;
-    let python = measure(launches / 20, || fork_and_wait(Some(&[c"python3", c"-c", c"pass"])));
-    let thread = measure(launches, || {
+    let fork = || fork_and_wait(None);
+    let exec = || fork_and_wait(Some(&[c"true"]));
+    let python = || fork_and_wait(Some(&[c"python3", c"-c", c"pass"]));
+    let thread = || {
         let thread = thread::Builder::new().spawn(|| ())?;
         thread.join().map_err(|_| anyhow!("a thread panicked"))
-    })?;
+    };
+    let calls = || {
+        (0..1000).for_each(|_| black_box(work as fn())());
+        Ok(())
+    };
+    let [fork, exec, thread, calls] = measure(launches, [&fork, &exec, &thread, &calls])?;
+    let python = measure(launches / 20, [&python]);
     let (pool, (done, wait)) = (ThreadPool::new(1), mpsc::channel());
-    let job = measure(launches, || {
+    let job = || {
         let done = done.clone();
         pool.execute(move || done.send(()).expect("main waits"));
         Ok(wait.recv()?)
-    })?;
-    let calls = measure(launches, || {
-        (0..1000).for_each(|_| black_box(work as fn())());
-        Ok(())
-    })?;
-    let call = calls.map(|seconds| seconds / 1000.0);
+    };
+    let ([job], call) = (measure(launches, [&job])?, calls.map(|seconds| seconds / 1000.0));
 
     println!("launched              median  10 % to 90 %       1 % of a job of");
     let rows =
@@ -63,7 +64,7 @@ fn main() -> Result<()> {
         print_row(name, seconds);
     }
     match python {
-        Ok(seconds) => print_row("fork + exec python3", seconds),
+        Ok([seconds]) => print_row("fork + exec python3", seconds),
         Err(error) => println!("python3: {error}"),
     }
     ensure!(
@@ -79,20 +80,30 @@ fn main() -> Result<()> {
 fn work() {}
 
 /// Launches again and again, and returns how long it took from the start until it was finished.
-fn measure(launches: usize, launch: impl Fn() -> Result<()>) -> Result<Seconds> {
-    let mut times = Vec::new();
-    for _ in 0..launches {
-        let begin = Instant::now();
-        launch()?;
-        times.push(begin.elapsed().as_secs_f64());
+/// The kinds take ten turns, so that a busy moment of the machine meets them alike.
+fn measure<const N: usize>(
+    launches: usize,
+    kinds: [&dyn Fn() -> Result<()>; N],
+) -> Result<[Seconds; N]> {
+    let mut times = [const { Vec::new() }; N];
+    for turn in 0..10 {
+        for (launch, times) in kinds.iter().zip(&mut times) {
+            for _ in turn * launches / 10..(turn + 1) * launches / 10 {
+                let begin = Instant::now();
+                launch()?;
+                times.push(begin.elapsed().as_secs_f64());
+            }
+        }
     }
-    times.sort_unstable_by(f64::total_cmp);
-    Ok([0.1, 0.5, 0.9].map(|share| times[(share * launches as f64) as usize]))
+    Ok(times.map(|mut times| {
+        times.sort_unstable_by(f64::total_cmp);
+        [0.1, 0.5, 0.9].map(|share| times[(share * launches as f64) as usize])
+    }))
 }
 
 /// A child that exits at once or executes a program, and the wait for its end.
 fn fork_and_wait(program: Option<&[&CStr]>) -> Result<()> {
-    // SAFETY: this process has one thread, so the child may do all that a program may.
+    // SAFETY: no other thread runs (each was joined), so the child may do all that a program may.
     match unsafe { fork() }.map_err(|errno| anyhow!("fork refused: {errno}"))? {
         ForkResult::Child => {
             alarm::set(10); // whatever happens to the parent, nothing is left after 10 s
