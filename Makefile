@@ -1,21 +1,30 @@
 # `make` alone lists the targets.
-.PHONY: help lecture test lint docs
+.PHONY: help setup lecture test test-clusters lint docs
+
+# The MPI demos are no default members: where there is no MPI they cannot be built.
+packages = $$(scripts/setup.sh --check mpi && echo --workspace)
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
 
-lecture: ## build and show every demo, in the order of the lecture
+setup: ## look for what the demos of tools need, and install it if possible (not if SETUP=0)
+	@scripts/setup.sh
+
+lecture: setup ## build and show every demo, in the order of the lecture
 	scripts/lecture.sh
 
-test: ## test every demo, the repository, and each demo copied out alone
-	cargo test
+test: setup ## test every demo, the repository, and each demo copied out alone
+	cargo test $(packages)
 	scripts/check-repo.sh
 	scripts/check-copy-out.sh
 
-lint: ## formatting, clippy, and shellcheck where there is one
+test-clusters: ## run the job array on Slurm, PBS and Condor (as root; downloads a Debian)
+	for cluster in slurm pbs condor; do scripts/cluster/try.sh $$cluster || exit; done
+
+lint: setup ## formatting, clippy, and shellcheck where there is one
 	cargo fmt --all --check
-	cargo clippy --all-targets -- -D warnings -D clippy::undocumented_unsafe_blocks
-	@if command -v shellcheck; then shellcheck scripts/*.sh .ci/run; else echo "no shellcheck here"; fi
+	cargo clippy $(packages) --all-targets -- -D warnings -D clippy::undocumented_unsafe_blocks
+	@if command -v shellcheck; then shellcheck scripts/*.sh scripts/cluster/* .ci/run; else echo "no shellcheck here"; fi
 
 docs: ## what the demos say of themselves, as pages under target/doc
 	cargo doc --no-deps --document-private-items

@@ -31,9 +31,15 @@ trap 'rm -rf "$outside"' EXIT
 
 for folder in $folders; do
   name=$(basename "$folder")
+  if [[ $name == mpi-* ]] && ! no_mpi=$(scripts/setup.sh --check mpi 2>&1); then
+    echo "$name cannot be built here: $no_mpi"
+    continue
+  fi
   cp -R "$folder" "$outside/$name"
+  arguments=$(sed -n 's|^//! Run: .* -- ||p' "$folder/src/main.rs")
   code=0
-  (cd "$outside/$name" && cargo test -q && cargo run -q) </dev/null >"$outside/log" 2>&1 || code=$?
+  # shellcheck disable=SC2086 # a list of arguments, which hold no blanks
+  (cd "$outside/$name" && cargo test -q && cargo run -q -- $arguments) </dev/null >"$outside/log" 2>&1 || code=$?
   case $code in
     0) echo "$name, copied out alone: builds, passes its tests, shows its point" ;;
     77) echo "$name, copied out alone: builds, passes its tests, $(tail -n 1 "$outside/log")" ;;

@@ -22,6 +22,8 @@ members=$(sed -n 's|^ *"crates/\(.*\)",.*|\1|p' Cargo.toml)
 names=$(cut -d/ -f2 <<<"$members")
 folder() { echo "crates/$(grep "/$1\$" <<<"$members")"; }
 description() { sed -n 's/^description = "\(.*\)"$/\1/p' "$(folder "$1")/Cargo.toml"; }
+# What a demo is run with, if it has a Run line: few have one.
+arguments() { sed -n 's|^//! Run: .* -- ||p' "$(folder "$1")/src/main.rs"; }
 question() { sed -n 's|^//! Predict: *||p' "$(folder "$1")/src/main.rs"; }
 
 # Refuses a name that no demo has, and suggests the one that shares most pairs of letters with it.
@@ -69,14 +71,21 @@ if [[ -n $from ]]; then
   if [[ -z $chosen ]]; then usage_error "$from is not among the demos chosen"; fi
 fi
 
-# shellcheck disable=SC2046,SC2086 # lists of names, which hold no blanks
-cargo build $(printf -- '-p %s ' $chosen) $([[ $profile == debug ]] || echo --release)
+# Without MPI its demos cannot even be built.
+no_mpi='' to_build=$chosen
+if [[ " "$chosen == *[[:space:]]mpi-* ]] && ! no_mpi=$(scripts/setup.sh --check mpi 2>&1); then
+  to_build=$(tr -s ' ' '\n' <<<"$chosen" | grep -v '^mpi-' || true)
+fi
+if [[ -n $to_build ]]; then
+  # shellcheck disable=SC2046,SC2086 # lists of names, which hold no blanks
+  cargo build $(printf -- '-p %s ' $to_build) $([[ $profile == debug ]] || echo --release)
+fi
 target=$(cargo metadata --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 
 bold='' plain='' errors=$(mktemp) demo='' watchdog=''
 if [[ -t 1 && -z ${NO_COLOR:-} ]]; then bold=$(printf '\033[1m') plain=$(printf '\033[0m'); fi
 # Ends what is still running: the demo and the watchdog each are a process group of their own.
-# shellcheck disable=SC2317 # called by the trap
+# shellcheck disable=SC2317,SC2329 # called by the trap
 finish() {
   local group
   for group in $demo $watchdog; do kill -KILL -- "-$group" 2>/dev/null || true; done
@@ -89,12 +98,12 @@ trap 'exit 143' TERM HUP
 now() { local time=${EPOCHREALTIME:-$(date +%s)}; echo "${time/,/.}"; }
 since() { awk -v from="$1" -v to="$(now)" 'BEGIN { printf "%.1f s", to - from }'; }
 
-# Runs program $1 and sets `code`. Without a pause nobody is there who could press Ctrl-C.
+# Runs the command given and sets `code`. Without a pause nobody is there who could press Ctrl-C.
 run() {
   code=0
-  if [[ $pause == yes && -t 0 ]]; then "$1" 2>"$errors" || code=$?; return; fi
+  if [[ $pause == yes && -t 0 ]]; then "$@" 2>"$errors" || code=$?; return; fi
   set -m # each background job becomes a process group, so that it can be ended as a whole
-  "$1" </dev/null 2>"$errors" & demo=$!
+  "$@" </dev/null 2>"$errors" & demo=$!
   (sleep 60 && kill -KILL -- "-$demo" && echo "hung: ended after 60 s" >>"$errors") & watchdog=$!
   set +m
   wait "$demo" 2>/dev/null || code=$?
@@ -116,7 +125,13 @@ for name in $chosen; do
     esac
   fi
   demo_begin=$(now)
-  run "$target/$profile/$name"
+  if [[ $name == mpi-* && -n $no_mpi ]]; then
+    echo "$no_mpi" >"$errors"
+    code=77
+  else
+    # shellcheck disable=SC2046 # a list of arguments, which hold no blanks
+    run "$target/$profile/$name" $(arguments "$name")
+  fi
   seconds=$(since "$demo_begin")
   cat "$errors" >&2
   reason=$(tail -n 1 "$errors")

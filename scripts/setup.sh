@@ -1,0 +1,110 @@
+#!/usr/bin/env bash
+# Usage: scripts/setup.sh [--check] [TOOL...]
+#
+# Looks for what the demos of the lecture's tools need, and installs what is missing: on Debian and
+# Ubuntu, as root or where sudo asks for no password. Elsewhere, or with SETUP=0 in the environment,
+# it only prints the command; the demos concerned then say that they cannot run here.
+#
+#   TOOL     mpi     MPI compiler and launcher, and libclang with its headers (for the Rust binding)
+#            openmp  a C compiler with OpenMP
+#            python  python3
+#            (default: all three)
+#   --check  install nothing; exit code 77 if something is missing
+#
+# Exit code: 0 all is there, or said what is missing; 2 bad arguments; 77 see --check.
+set -euo pipefail
+
+check=no tools=''
+while (($#)); do
+  case $1 in
+    --check) check=yes ;;
+    mpi | openmp | python) tools+=" $1" ;;
+    -h | --help) sed -n '2,/^set/{/^set/d; s/^# \{0,1\}//; p;}' "${BASH_SOURCE[0]}"; exit ;;
+    *) echo "setup.sh: unknown argument '$1' (--help shows how)" >&2; exit 2 ;;
+  esac
+  shift
+done
+
+# Is there a file of one of these names?
+any() { local file; for file in "$@"; do if [[ -e $file ]]; then return; fi; done; return 1; }
+
+# Where bindgen, which makes the Rust binding of MPI, finds libclang and the headers of the compiler.
+has_libclang() {
+  any "${LIBCLANG_PATH:-/nowhere}"/libclang* /usr/lib/llvm*/lib/libclang*.so* /usr/lib/*/libclang*.so* \
+    /usr/lib64/libclang*.so* /usr/lib64/llvm*/lib/libclang*.so* /usr/local/llvm*/lib/libclang.so* \
+    /opt/homebrew/opt/llvm/lib/libclang.dylib /usr/local/opt/llvm/lib/libclang.dylib \
+    /Library/Developer/CommandLineTools/usr/lib/libclang.dylib || return 1
+  [[ $(uname) != Linux ]] || any /usr/lib*/llvm*/lib/clang/*/include/stddef.h /usr/lib*/clang/*/include/stddef.h
+}
+
+has() {
+  case $1 in
+    mpi) command -v mpicc && command -v mpirun && has_libclang ;;
+    openmp)
+      local folder code=0
+      folder=$(mktemp -d)
+      echo 'int main(void) { return 0; }' >"$folder/main.c"
+      ${CC:-cc} -fopenmp "$folder/main.c" -o "$folder/main" || code=$?
+      rm -rf "$folder"
+      return $code ;;
+    python) python3 -c '' ;;
+  esac >/dev/null 2>&1
+}
+
+# The packages that hold a tool, as this system's package manager calls them.
+packages() {
+  case $manager:$1 in
+    # libclang1 is a name for one version, say libclang1-14; the headers have that version's name.
+    apt-get:mpi)
+      local version
+      version=$(apt-cache depends libclang1 2>/dev/null | sed -n 's/.*Depends: libclang1-\([0-9]*\).*/\1/p')
+      echo "libopenmpi-dev openmpi-bin libclang1 libclang-common-${version:-14}-dev" ;;
+    dnf:mpi) echo openmpi-devel clang-devel ;;
+    brew:mpi) echo open-mpi llvm ;;
+    pkg:mpi) echo openmpi llvm ;;
+    apt-get:openmp | dnf:openmp) echo gcc ;;
+    brew:openmp) echo gcc libomp ;;
+    pkg:openmp) echo gcc ;;
+    *:python) echo python3 ;;
+  esac
+}
+
+missing=''
+for tool in ${tools:-mpi openmp python}; do
+  if ! has "$tool"; then missing+=" $tool"; fi
+done
+if [[ -z $missing ]]; then exit; fi
+
+manager=''
+for name in apt-get dnf brew pkg; do
+  if command -v "$name" >/dev/null; then manager=$name; break; fi
+done
+sudo=''
+if ((EUID)) && [[ $manager != brew ]]; then sudo='sudo '; fi
+install="$sudo$manager install"
+if [[ $manager == apt-get ]]; then install+=' --no-install-recommends'; fi
+wanted() { for tool in $missing; do packages "$tool"; done | tr '\n' ' ' | sed 's/ $//'; }
+
+if [[ $check == no && ${SETUP:-1} != 0 && $manager == apt-get ]] && ${sudo:+sudo -n} true 2>/dev/null; then
+  export DEBIAN_FRONTEND=noninteractive
+  log=$(mktemp)
+  trap 'rm -f "$log"' EXIT
+  echo "setup: missing:$missing; looking up the packages"
+  $sudo apt-get update >"$log" 2>&1 || true
+  echo "setup: $install $(wanted)"
+  # shellcheck disable=SC2046 # a list of names
+  if ! $install -y -o DPkg::Lock::Timeout=300 $(wanted) >>"$log" 2>&1; then tail -n 5 "$log" >&2; fi
+  left=''
+  for tool in $missing; do
+    if has "$tool"; then echo "setup: $tool is there now"; else left+=" $tool"; fi
+  done
+  missing=$left
+  if [[ -z $missing ]]; then exit; fi
+fi
+
+if [[ -n $manager ]]; then
+  echo "missing:$missing; install it with: $install $(wanted)" >&2
+else
+  echo "missing:$missing; and no package manager known here (apt-get, dnf, brew, pkg)" >&2
+fi
+if [[ $check == yes ]]; then exit 77; fi
