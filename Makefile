@@ -16,6 +16,7 @@ lecture: setup ## build and show every demo, in the order of the lecture
 test: setup ## test every demo, the repository, and each demo copied out alone
 	cargo test $(packages)
 	scripts/check-repo.sh
+	scripts/cluster/check.sh
 	scripts/check-copy-out.sh
 
 test-clusters: ## run the job array on Slurm, PBS and Condor (as root; downloads a Debian)
@@ -24,7 +25,7 @@ test-clusters: ## run the job array on Slurm, PBS and Condor (as root; downloads
 lint: setup ## formatting, clippy, and shellcheck where there is one
 	cargo fmt --all --check
 	cargo clippy $(packages) --all-targets -- -D warnings -D clippy::undocumented_unsafe_blocks
-	@if command -v shellcheck; then shellcheck scripts/*.sh scripts/cluster/* .ci/run; else echo "no shellcheck here"; fi
+	@if command -v shellcheck; then shellcheck scripts/*.sh scripts/cluster/*.sh scripts/cluster/job.slurm scripts/cluster/job.pbs .ci/run; else echo "no shellcheck here"; fi
 
 docs: ## what the demos say of themselves, as pages under target/doc
 	cargo doc --no-deps --document-private-items
