@@ -254,6 +254,7 @@ tail_of_log() { echo "the last lines:"; tail -n 5 "$TREE/make_tree.log" 2>/dev/n
 # In namespaces of its own, so that nothing that debootstrap mounts can stay behind.
 make_tree() {
   mkdir -p "$TREE"
+  chmod 755 "$TREE" # the root folder of its users, too
   exec >"$TREE/make_tree.log" 2>&1
   debootstrap --variant=minbase trixie "$TREE" "$MIRROR"
   printf '#!/bin/sh\nexit 101\n' >"$TREE/usr/sbin/policy-rc.d" # start no services
