@@ -22,8 +22,9 @@ members=$(sed -n 's|^ *"crates/\(.*\)",.*|\1|p' Cargo.toml)
 names=$(cut -d/ -f2 <<<"$members")
 folder() { echo "crates/$(grep "/$1\$" <<<"$members")"; }
 description() { sed -n 's/^description = "\(.*\)"$/\1/p' "$(folder "$1")/Cargo.toml"; }
-# What a demo is run with, if it has a Run line: few have one.
+# How a demo is run, if it has a Run line: few have one.
 arguments() { sed -n 's|^//! Run: .* -- ||p' "$(folder "$1")/src/main.rs"; }
+profile_of() { if grep -q '^//! Run: .* --release' "$(folder "$1")/src/main.rs"; then echo release; else echo "$profile"; fi; }
 question() { sed -n 's|^//! Predict: *||p' "$(folder "$1")/src/main.rs"; }
 
 # Refuses a name that no demo has, and suggests the one that shares most pairs of letters with it.
@@ -76,10 +77,15 @@ no_mpi='' to_build=$chosen
 if [[ " "$chosen == *[[:space:]]mpi-* ]] && ! no_mpi=$(scripts/setup.sh --check mpi 2>&1); then
   to_build=$(tr -s ' ' '\n' <<<"$chosen" | grep -v '^mpi-' || true)
 fi
-if [[ -n $to_build ]]; then
-  # shellcheck disable=SC2046,SC2086 # lists of names, which hold no blanks
-  cargo build $(printf -- '-p %s ' $to_build) $([[ $profile == debug ]] || echo --release)
-fi
+debug='' release=''
+for name in $to_build; do
+  if [[ $(profile_of "$name") == release ]]; then release+=" -p $name"; else debug+=" -p $name"; fi
+done
+# shellcheck disable=SC2086 # lists of names, which hold no blanks
+{
+  if [[ -n $debug ]]; then cargo build $debug; fi
+  if [[ -n $release ]]; then cargo build --release $release; fi
+}
 target=$(cargo metadata --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 
 bold='' plain='' errors=$(mktemp) demo='' watchdog=''
@@ -130,7 +136,7 @@ for name in $chosen; do
     code=77
   else
     # shellcheck disable=SC2046 # a list of arguments, which hold no blanks
-    run "$target/$profile/$name" $(arguments "$name")
+    run "$target/$(profile_of "$name")/$name" $(arguments "$name")
   fi
   seconds=$(since "$demo_begin")
   cat "$errors" >&2

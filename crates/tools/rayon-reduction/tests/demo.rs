@@ -8,31 +8,10 @@ fn run(program: &[&str], args: &[&str]) -> Output {
     command.args(&program[1..]).args(args).env_remove("RUST_BACKTRACE").output().unwrap()
 }
 
-fn numbers(line: &str) -> Vec<f64> {
-    line.split([' ', ',', ';', ':']).filter_map(|word| word.parse().ok()).collect()
-}
-
-/// What the demo says of one way to run the loop.
-#[derive(Debug)]
-struct Part {
-    seconds: f64,
-    wanted: f64,
-    sum: f64,
-    /// Number and CPU seconds of each thread
-    threads: Vec<[f64; 2]>,
-}
-
-fn part(text: &str, name: &str) -> Option<Part> {
-    let mut lines = text.lines().skip_while(|line| {
-        !line.strip_prefix(name).is_some_and(|rest| rest.contains(" s, cores busy "))
-    });
-    let head = numbers(lines.next()?);
-    let rows = lines.take_while(|line| line.contains(" s ")).map(numbers);
-    let threads: Vec<_> = rows.map(|row| row.try_into().unwrap()).collect();
-    let part = Part { seconds: head[0], wanted: head[2], sum: head[3], threads };
-    assert!((part.sum - std::f64::consts::PI).abs() < 1e-9, "{part:?}");
-    assert!(0.0 < head[1] && head[1] <= head[2] + 0.1 && !part.threads.is_empty(), "{part:?}");
-    Some(part)
+/// The numbers in the line that begins so.
+fn numbers(text: &str, begin: &str) -> Option<Vec<f64>> {
+    let line = text.lines().find(|line| line.starts_with(begin))?;
+    Some(line.split(' ').filter_map(|word| word.parse().ok()).collect())
 }
 
 /// Checks what must hold for any number of threads.
@@ -40,24 +19,31 @@ fn check(output: &Output, threads: usize) {
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
-    let [serial, rayon] = ["serial", "Rayon"].map(|name| part(&text, name).unwrap());
-    assert_ne!(serial.sum, rayon.sum, "added up in another order, rounded elsewhere");
-    assert!(serial.wanted < 1.3 && rayon.wanted > 1.2 * serial.wanted - 0.02, "{text}");
 
-    let linux = cfg!(target_os = "linux");
-    if linux {
-        let main = serial.threads[0][0];
-        assert!(serial.threads.len() == 1 && rayon.threads.len() <= threads, "{text}");
-        assert!(rayon.threads.iter().all(|thread| thread[0] != main), "main only waits: {text}");
+    // Name, then seconds, cores busy, sum
+    let [serial, rayon] = ["serial ", "Rayon  "].map(|name| numbers(&text, name).unwrap());
+    for row in [&serial, &rayon] {
+        assert!((row[2] - std::f64::consts::PI).abs() < 1e-9 && row[1] > 0.0, "{text}");
     }
-    let Some(openmp) = part(&text, "OpenMP") else {
-        assert!(!COMPARES && text.contains("not compared to OpenMP: "), "{text}");
-        return;
-    };
-    assert!(COMPARES && (!linux || openmp.threads.len() == threads), "{text}");
-    let took = numbers(text.lines().find(|line| line.starts_with("Rayon took ")).unwrap());
-    assert!((took[0] / (rayon.seconds / openmp.seconds) - 1.0).abs() < 0.1, "{text}");
-    assert!((0.1..2.0).contains(&took[1]), "{text}");
+    assert!(serial[1] < 1.1, "one thread keeps one core busy at most: {text}");
+    assert_ne!(serial[2], rayon[2], "added up in another order, rounded elsewhere");
+
+    let shares = text.lines().find(|line| line.contains('█')).unwrap();
+    let drawn = shares.split('█').filter(|part| part.contains('░')).count()
+        + shares.split('░').filter(|part| part.contains('█')).count();
+    assert!(drawn <= threads && shares.chars().count().abs_diff(70) <= threads, "{text}");
+    let last = text.lines().last().unwrap();
+    let computed: usize = last.split(' ').next().unwrap().parse().unwrap();
+    assert!((2..=threads).contains(&computed) && drawn >= 2, "{text}");
+
+    match numbers(&text, "OpenMP ") {
+        None => assert!(!COMPARES && text.contains("not compared to OpenMP: "), "{text}"),
+        Some(openmp) => {
+            assert!((openmp[2] - std::f64::consts::PI).abs() < 1e-9, "{text}");
+            let ratio = numbers(&text, "Rayon took ").unwrap()[0];
+            assert!(COMPARES && (ratio / (rayon[0] / openmp[0]) - 1.0).abs() < 0.1, "{text}");
+        }
+    }
 }
 
 #[test]
@@ -80,7 +66,7 @@ fn one_core_shows_the_threads_too() {
     }
 }
 
-/// Seen from outside: beside main the kernel lists Rayon's threads, and those that OpenMP adds.
+/// Seen from outside: main waits while Rayon's threads compute; OpenMP's are main and three more.
 #[cfg(target_os = "linux")]
 #[test]
 fn the_kernel_sees_the_threads_work() {
@@ -88,16 +74,21 @@ fn the_kernel_sees_the_threads_work() {
     let demo = demo.args(["--threads", "4"]).stdout(std::process::Stdio::null());
     let mut demo = demo.spawn().unwrap();
     let tasks = format!("/proc/{}/task", demo.id());
-    let (mut most, mut at_work) = (0, 0);
+    let (mut most, mut without_main) = (0, 0);
     while demo.try_wait().unwrap().is_none() {
-        let entries: Vec<_> = std::fs::read_dir(&tasks).into_iter().flatten().flatten().collect();
-        most = most.max(entries.len());
-        let states =
-            entries.iter().filter_map(|e| std::fs::read_to_string(e.path().join("stat")).ok());
-        at_work = at_work.max(states.filter(|stat| stat.contains(") R ")).count());
+        let entries = std::fs::read_dir(&tasks).into_iter().flatten().flatten();
+        let stats = entries.filter_map(|e| std::fs::read_to_string(e.path().join("stat")).ok());
+        let stats: Vec<_> = stats.collect();
+        most = most.max(stats.len());
+        let (main, others): (Vec<_>, Vec<_>) =
+            stats.iter().partition(|stat| stat.starts_with(&format!("{} ", demo.id())));
+        if main.iter().all(|stat| stat.contains(") S ")) {
+            let computing = others.iter().filter(|stat| stat.contains(") R "));
+            without_main = without_main.max(computing.count());
+        }
     }
     assert_eq!(most, 1 + 4 + if COMPARES { 3 } else { 0 });
-    assert!(at_work >= 2, "never more than {at_work} threads running or ready");
+    assert!(without_main >= 2, "never more than {without_main} threads beside a sleeping main");
 }
 
 #[test]
