@@ -1,6 +1,7 @@
 """Does what each line on standard input asks for: KIND COUNT TASK AMOUNT.
 
-Every worker reports what it has used; an empty line says that all have ended.
+Every worker reports: seconds, of them on a core, and how often it blocked. An empty line says
+that all have ended.
 """
 
 import os
@@ -16,32 +17,30 @@ PORT = int(sys.argv[1])
 KINDS = {"serial": Thread, "threading": Thread, "multiprocessing": get_context("fork").Process}
 
 
-def compute(steps):  # needs the GIL: whoever waits for it, asks for it every 5 ms
+def compute(rounds):  # needs the GIL: whoever waits for it, asks for it every 5 ms
     x = 1
-    for _ in range(steps):
+    for _ in range(rounds):
         x = (x * 1664525 + 1013904223) % 2**32
 
 
-def ask(requests):
-    for _ in range(requests):
+def ask(questions):
+    for _ in range(questions):
         with socket.create_connection(("127.0.0.1", PORT)) as server:
             server.sendall(b"?")
             server.recv(1)  # gives the GIL away while it blocks
 
 
-def used():  # time; then of this thread: ns on a core, ns waiting for one, times blocked
-    if sys.platform != "linux":
-        return f"{time.monotonic_ns()} {time.thread_time_ns()} 0 0"
-    with open("/proc/thread-self/schedstat") as file:
-        run, waited, _ = file.read().split()
-    blocked = resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
-    return f"{time.monotonic_ns()} {run} {waited} {blocked}"
+def blocked():  # how often this thread has given up its core, as it had to wait
+    if not hasattr(resource, "RUSAGE_THREAD"):
+        return 0  # macOS does not tell
+    return resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
 
 
 def work(task, amount):
-    before = used()
+    begin, before = time.monotonic(), blocked()
     task(amount)
-    os.write(1, f"{before} {used()}\n".encode())
+    report = time.monotonic() - begin, time.thread_time(), blocked() - before
+    os.write(1, ("%f %f %d\n" % report).encode())
 
 
 signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it without a traceback

@@ -11,35 +11,75 @@ fn run(args: &[&str]) -> Output {
     Command::new(DEMO).args(args).env_remove("RUST_BACKTRACE").output().unwrap()
 }
 
-fn has_python() -> bool {
-    Command::new("python3").args(["-c", ""]).status().is_ok_and(|status| status.success())
+/// A row of the table, of computing first and then of waiting: seconds, cores busy, times blocked,
+/// waiting at once.
+fn rows(text: &str, kind: &str) -> [[f64; 4]; 2] {
+    let rows = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let rows = rows.filter(|words| words.len() == 6 && words[1] == kind);
+    let numbers = rows.map(|words| [2, 3, 4, 5].map(|i| words[i].parse().unwrap()));
+    numbers.collect::<Vec<_>>().try_into().unwrap()
 }
 
-/// Of both rows of this kind (computing, waiting): cores busy, cores wanted, most under way.
-fn rows(text: &str, kind: &str) -> Vec<[f64; 3]> {
-    let rows = text.lines().filter_map(|line| line.strip_prefix(&format!("Python, {kind} ")));
-    let numbers = rows
-        .map(|row| row.split_whitespace().map(|word| word.parse().unwrap()).collect::<Vec<f64>>());
-    numbers.map(|row| [row[1], row[2], row[4]]).collect()
+/// Checks a run that has shown its point: who took turns, and who did not.
+fn check(output: &Output, workers: f64, gil: bool) {
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.contains(if gil { ", with the GIL" } else { ", without the GIL" }), "{text}");
+    assert!(text.lines().count() <= 24, "{text}");
+    assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+
+    let [serial, threading, processes] =
+        ["serial", "threading", "multiprocessing"].map(|kind| rows(&text, kind));
+    assert!(serial[0][1] < 1.1 && processes[0][1] < workers + 0.1, "{text}");
+    if cfg!(target_os = "linux") {
+        assert_eq!(threading[0][2] > 5.0, gil, "blocked by the GIL: {text}");
+        assert!(processes[0][2] <= 5.0, "{text}");
+        // It gives up its core when it asks, and has to wait for each answer.
+        assert!(serial[1][2] >= 2.0 * workers, "{text}");
+    }
+    if gil {
+        assert!(threading[0][1] < 1.2, "{text}");
+    }
+    assert!(serial[1][3] == 1.0 && threading[1][3] > 1.0, "{text}");
+    assert!(serial[1][0] >= 0.05 * 2.0 * workers, "no answer comes before its time: {text}");
+}
+
+fn has_gil(python: &str) -> Option<bool> {
+    let ask = "import sys; print(getattr(sys, '_is_gil_enabled', lambda: True)())";
+    let output = Command::new(python).args(["-c", ask]).output().ok()?;
+    output.status.success().then(|| output.stdout == b"True\n")
 }
 
 #[test]
 fn threads_compute_one_at_a_time_and_wait_together() {
     let _alone = ALONE.lock();
-    if !has_python() {
-        return assert_eq!(run(&[]).status.code(), Some(77));
-    }
+    let Some(gil) = has_gil("python3") else { return assert_eq!(run(&[]).status.code(), Some(77)) };
     for workers in ["2", "8"] {
-        let output = run(&["--workers", workers]);
-        assert_eq!(output.status.code(), Some(0), "{output:?}");
-        let text = String::from_utf8_lossy(&output.stdout);
-        let [serial, threading, processes] =
-            ["serial", "threading", "multiprocessing"].map(|kind| rows(&text, kind));
-        assert!(serial[0][0] < 1.1 && processes[0][1] > 1.4, "{text}");
-        if text.contains("with the GIL") {
-            assert!(threading[0][0] < 1.2, "{text}");
+        check(&run(&["--workers", workers]), workers.parse().unwrap(), gil);
+    }
+}
+
+/// Runs where there is such a build: `python3.14t`, say, or the one that this variable names.
+#[test]
+fn without_the_gil_threads_do_not_block_each_other() {
+    let _alone = ALONE.lock();
+    let named = std::env::var("FREE_THREADED_PYTHON").unwrap_or_default();
+    for python in [&named, "python3.13t", "python3.14t", "python3.15t"] {
+        if has_gil(python) == Some(false) {
+            check(&run(&["--python", python]), 2.0, false);
         }
-        assert!(serial[1][2] == 1.0 && threading[1][2] > 1.0, "{text}");
+    }
+}
+
+/// On one core, too, the threads block for the GIL, and the processes do not.
+#[cfg(target_os = "linux")]
+#[test]
+fn one_core_shows_it_too() {
+    let _alone = ALONE.lock();
+    let Ok(output) = Command::new("taskset").args(["-c", "0", DEMO]).output() else { return };
+    let Some(gil) = has_gil("python3") else { return };
+    if !output.stderr.starts_with(b"taskset") {
+        check(&output, 2.0, gil);
     }
 }
 
@@ -48,7 +88,7 @@ fn threads_compute_one_at_a_time_and_wait_together() {
 #[test]
 fn the_kernel_sees_threads_and_processes() {
     let _alone = ALONE.lock();
-    if !has_python() {
+    if has_gil("python3").is_none() {
         return;
     }
     let mut demo = Command::new(DEMO).stdout(Stdio::null()).spawn().unwrap();
@@ -77,13 +117,12 @@ fn the_kernel_sees_threads_and_processes() {
     }
 }
 
-/// No build without the GIL is at hand: a stub answers as one would, though its threads do take
-/// turns. The demo takes its word for what it is, measures, and finds no speed-up to show.
+/// A stub says that it has no GIL, though its threads do take turns: the demo measures.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_build_without_the_gil_is_held_to_its_word() {
     let _alone = ALONE.lock();
-    if !has_python() {
+    if has_gil("python3") != Some(true) {
         return;
     }
     let stub = std::env::temp_dir().join(format!("python-stub-{}", std::process::id()));
@@ -95,13 +134,13 @@ fn a_build_without_the_gil_is_held_to_its_word() {
     fs::remove_file(&stub).unwrap();
     assert!(String::from_utf8_lossy(&output.stdout).contains("without the GIL"), "{output:?}");
     assert_eq!(output.status.code(), Some(1), "{output:?}");
-    assert!(String::from_utf8_lossy(&output.stderr).contains("threads kept "), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("threads: "), "{output:?}");
 }
 
 #[test]
 fn says_what_is_no_python() {
     let _alone = ALONE.lock();
-    if has_python() {
+    if has_gil("python3").is_some() {
         let output = run(&["--python", "/nonexistent"]);
         assert_eq!(output.status.code(), Some(1));
         assert!(String::from_utf8_lossy(&output.stderr).contains("cannot start /nonexistent"));
