@@ -5,7 +5,7 @@
 packages = $$(scripts/setup.sh --check mpi && echo --workspace)
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-16s%s\n", $$1, $$2 }' Makefile
 
 setup: ## look for what the demos of tools need, and install it if possible (not if SETUP=0)
 	@scripts/setup.sh

@@ -15,7 +15,7 @@ esac
 folders=$(sed -n 's|^ *"\(crates/.*\)",.*|\1|p' Cargo.toml)
 if (($#)); then
   for name in "$@"; do
-    if ! grep -q "/$name\$" <<<"$folders"; then
+    if [[ $folders$'\n' != *"/$name"$'\n'* ]]; then
       echo "check-copy-out.sh: there is no demo '$name'" >&2
       exit 2
     fi

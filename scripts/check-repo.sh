@@ -7,10 +7,11 @@
 #
 # Exit code: 0 all is well, 1 it is not (each finding on a line), 2 bad arguments.
 set -euo pipefail
-if (($#)); then
-  sed -n '2,/^set/{/^set/d; s/^# \{0,1\}//; p;}' "${BASH_SOURCE[0]}"
-  if [[ $1 == -h || $1 == --help ]]; then exit 0; else exit 2; fi
-fi
+case ${1:-} in
+  '') ;;
+  -h | --help) sed -n '2,/^set/{/^set/d; s/^# \{0,1\}//; p;}' "${BASH_SOURCE[0]}"; exit ;;
+  *) echo "check-repo.sh: unknown argument '$1' (--help shows how)" >&2; exit 2 ;;
+esac
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 found=$(
@@ -21,7 +22,7 @@ found=$(
 
   # The README's rows: | slide | [`demo`](crates/part/demo) | description |
   # shellcheck disable=SC2016 # backquotes of Markdown
-  diff <(sed -n 's/^|.*| \[`\(.*\)`\](\(.*\)) | \(.*\) |$/\1 in \2: \3/p' README.md) \
+  diff <(sed -n 's/^|.*| \[`\(.*\)`\](\(.*\)) | \(.*\) |$/\1 in \2: \3/p' README.md | sed 's/\\|/|/g') \
     <(for demo in $members; do
       echo "$(basename "$demo") in $demo: $(sed -n 's/^description = "\(.*\)"$/\1/p' "$demo/Cargo.toml")"
     done) | sed -n 's/^< /the README has, no manifest: /p; s/^> /the README lacks, or has elsewhere: /p'
@@ -36,7 +37,7 @@ found=$(
     if ! grep -qx "name = \"$(basename "$demo")\"" "$demo/Cargo.toml"; then
       echo "$demo: the package has another name than its folder"
     fi
-    if grep -n 'workspace *= *true\|path *= *"\.\.' "$demo/Cargo.toml"; then
+    if grep -nE 'workspace *= *true|path *= *"\.\.' "$demo/Cargo.toml"; then
       echo "$demo/Cargo.toml: this breaks the demo when it is copied out"
     fi
     for key in 'edition = "2024"' 'license = "MIT-0"' 'publish = false' 'rust-version = ".*"'; do

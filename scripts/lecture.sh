@@ -4,7 +4,8 @@
 # Runs the demos of the lecture in their order (that of `members` in Cargo.toml), and says of each
 # whether it showed its point. With names: just these, in the order given.
 #
-#   --pause      before each demo ask its question and wait for Enter (the default at a terminal)
+#   --pause      before each demo ask its question and wait for Enter (the default at a terminal);
+#                Ctrl-C ends a demo that runs, and at a question the lecture
 #   --no-pause   run through, with no keyboard; a demo that hangs is ended after 60 seconds
 #   --from DEMO  start with this one
 #   --release    build optimised
@@ -107,7 +108,12 @@ since() { awk -v from="$1" -v to="$(now)" 'BEGIN { printf "%.1f s", to - from }'
 # Runs the command given and sets `code`. Without a pause nobody is there who could press Ctrl-C.
 run() {
   code=0
-  if [[ $pause == yes && -t 0 ]]; then "$@" 2>"$errors" || code=$?; return; fi
+  if [[ $pause == yes && -t 0 ]]; then
+    trap : INT # Ctrl-C ends the demo, not the lecture
+    "$@" 2>"$errors" || code=$?
+    trap 'exit 130' INT
+    return
+  fi
   set -m # each background job becomes a process group, so that it can be ended as a whole
   "$@" </dev/null 2>"$errors" & demo=$!
   (sleep 60 && kill -KILL -- "-$demo" && echo "hung: ended after 60 s" >>"$errors") & watchdog=$!

@@ -43,7 +43,10 @@ if ! unshare --net --uts true 2>/dev/null; then
 fi
 
 # What is built belongs to whoever called sudo, and their cargo builds it.
-if [[ -n ${SUDO_USER:-} ]]; then cargo() { sudo -iu "$SUDO_USER" cargo "$@"; }; fi
+# shellcheck disable=SC2016 # for the inner shell: the PATH of the login, then the caller's
+if [[ -n ${SUDO_USER:-} ]]; then
+  cargo() { sudo -Hu "$SUDO_USER" bash -lc 'PATH=$PATH:$0 exec cargo "$@"' "$PATH" "$@"; }
+fi
 # shellcheck disable=SC2046 # one word or none
 cargo build -q --manifest-path "$PWD/Cargo.toml" -p mpi-reduction -p mpi-sharded-regression \
   $([[ $profile == debug ]] || echo --release)

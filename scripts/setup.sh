@@ -41,10 +41,14 @@ has() {
   case $1 in
     mpi) command -v mpicc && command -v mpirun && has_libclang ;;
     openmp)
-      local folder code=0
+      local folder way code=1
       folder=$(mktemp -d)
       echo 'int main(void) { return 0; }' >"$folder/main.c"
-      ${CC:-cc} -fopenmp "$folder/main.c" -o "$folder/main" || code=$?
+      for way in -fopenmp '-Xclang -fopenmp /opt/homebrew/opt/libomp/lib/libomp.dylib' \
+        '-Xclang -fopenmp /usr/local/opt/libomp/lib/libomp.dylib'; do # those of the demos' build.rs
+        # shellcheck disable=SC2086 # options
+        if ((code)) && ${CC:-cc} $way "$folder/main.c" -o "$folder/main"; then code=0; fi
+      done
       rm -rf "$folder"
       return $code ;;
     python) python3 -c '' ;;
@@ -63,7 +67,7 @@ packages() {
     brew:mpi) echo open-mpi llvm ;;
     pkg:mpi) echo openmpi llvm ;;
     apt-get:openmp | dnf:openmp) echo gcc ;;
-    brew:openmp) echo gcc libomp ;;
+    brew:openmp) echo libomp ;;
     pkg:openmp) echo gcc ;;
     *:python) echo python3 ;;
   esac
@@ -86,14 +90,14 @@ if [[ $manager == apt-get ]]; then install+=' --no-install-recommends'; fi
 wanted() { for tool in $missing; do packages "$tool"; done | tr '\n' ' ' | sed 's/ $//'; }
 
 if [[ $check == no && ${SETUP:-1} != 0 && $manager == apt-get ]] && ${sudo:+sudo -n} true 2>/dev/null; then
-  export DEBIAN_FRONTEND=noninteractive
   log=$(mktemp)
   trap 'rm -f "$log"' EXIT
   echo "setup: missing:$missing; looking up the packages"
   $sudo apt-get update >"$log" 2>&1 || true
   echo "setup: $install $(wanted)"
   # shellcheck disable=SC2046 # a list of names
-  if ! $install -y -o DPkg::Lock::Timeout=300 $(wanted) >>"$log" 2>&1; then tail -n 5 "$log" >&2; fi
+  if ! $sudo env DEBIAN_FRONTEND=noninteractive apt-get install --no-install-recommends -y \
+    -o DPkg::Lock::Timeout=300 $(wanted) >>"$log" 2>&1; then tail -n 5 "$log" >&2; fi
   left=''
   for tool in $missing; do
     if has "$tool"; then echo "setup: $tool is there now"; else left+=" $tool"; fi

@@ -9,7 +9,7 @@
 #                pinned  on one core
 #                busy    beside four busy loops
 #                (default: all three, one after the other)
-#   ARGUMENT     for the demo
+#   ARGUMENT     for the demo (default: what the lecture gives it)
 #
 # Exit code: 0 shown every time (or it cannot run here, every time), 1 not, 2 bad arguments.
 set -euo pipefail
@@ -21,7 +21,12 @@ profile=release user='' conditions=''
 while [[ ${1:-} == -* ]]; do
   case $1 in
     --debug) profile=debug ;;
-    --user) user=${2:?name of a user}; shift ;;
+    --user)
+      if ! id "${2:-}" >/dev/null 2>&1; then usage_error "--user needs the name of a user"; fi
+      if ((EUID)); then usage_error "only root can use --user"; fi
+      user=$2
+      shift
+      ;;
     -h | --help) sed -n '2,/^set/{/^set/d; s/^# \{0,1\}//; p;}' "${BASH_SOURCE[0]}"; exit ;;
     *) usage_error "unknown option '$1'" ;;
   esac
@@ -38,8 +43,13 @@ while (($#)) && [[ $1 != -- ]]; do
   esac
   shift
 done
-if (($#)); then shift; fi
-if ! grep -q "/$demo\"" "$root/Cargo.toml"; then usage_error "there is no demo '$demo'"; fi
+if ! grep -qF "/$demo\"" "$root/Cargo.toml"; then usage_error "there is no demo '$demo'"; fi
+if (($#)); then
+  shift
+else # as the lecture runs it
+  # shellcheck disable=SC2046 # a list of arguments, which hold no blanks
+  set -- $(sed -n 's|^//! Run: .* -- ||p' "$root"/crates/*/"$demo"/src/main.rs)
+fi
 
 cd "$root"
 # shellcheck disable=SC2046 # one word or none
@@ -60,7 +70,7 @@ for condition in ${conditions:-free pinned busy}; do
     pinned)
       if ! command -v taskset >/dev/null; then echo "$demo pinned: no taskset here"; continue; fi
       pin="taskset -c $(taskset -cp $$ | sed 's/.*: \([0-9]*\).*/\1/')" ;;
-    busy) for _ in 1 2 3 4; do (while :; do :; done) & loops+=" $!"; done ;;
+    busy) for _ in 1 2 3 4; do (while kill -0 $$ 2>/dev/null; do :; done) & loops+=" $!"; done ;;
   esac
   shown=0 not_shown=0 cannot=0
   for ((run = 0; run < runs; run++)); do

@@ -6,14 +6,15 @@
 #
 # Exit code: 0 they parse, 1 one does not, 2 bad arguments.
 set -euo pipefail
-if (($#)); then
-  sed -n '2,/^set/{/^set/d; s/^# \{0,1\}//; p;}' "${BASH_SOURCE[0]}"
-  if [[ $1 == -h || $1 == --help ]]; then exit 0; else exit 2; fi
-fi
+case ${1:-} in
+  '') ;;
+  -h | --help) sed -n '2,/^set/{/^set/d; s/^# \{0,1\}//; p;}' "${BASH_SOURCE[0]}"; exit ;;
+  *) echo "check.sh: unknown argument '$1' (--help shows how)" >&2; exit 2 ;;
+esac
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
-for file in scripts/cluster/{job.slurm,job.pbs,try.sh}; do
-  bash -n "$file"
+for file in scripts/cluster/{job.slurm,job.pbs,try.sh,slurm.sh,condor.sh}; do
+  bash -n "$file" || exit 1
   echo "$file: Bash parses it"
 done
 

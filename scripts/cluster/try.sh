@@ -91,8 +91,14 @@ inside() {
 }
 
 need_root() {
-  if [[ $(id -u) != 0 ]]; then cannot "it takes root: sudo env \"PATH=\$PATH\" scripts/cluster/try.sh ..."; fi
+  if [[ $(id -u) != 0 ]]; then cannot "it takes root: sudo scripts/cluster/try.sh ..."; fi
 }
+
+# What is built belongs to whoever called sudo.
+if [[ -n ${SUDO_USER:-} ]]; then
+  # shellcheck disable=SC2016 # for the inner shell: the PATH of the login, then the caller's
+  cargo() { sudo -Hu "$SUDO_USER" bash -lc 'PATH=$PATH:$0 exec cargo "$@"' "$PATH" "$@"; }
+fi
 
 # Builds batch-job, and has function $1 try it on a machine without a network.
 enter() {
@@ -159,150 +165,12 @@ try_array() {
   if [[ $after != "$before" || $after != *"$# results merged"* ]]; then fail "the merges differ"; fi
 }
 
-# --- Slurm, and Slurm that speaks PBS -------------------------------------------------------------
+# --- Which one -------------------------------------------------------------------------------------
 
-# Each daemon finds its configuration, key and folders where it always does: there is no other here.
-start_slurm() {
-  PATH=$PATH:/usr/sbin
-  hostname node1
-  hide /run /etc/munge /etc/slurm /var/lib/munge /var/log /var/spool
-  ip link set lo up
-  ip address add 192.0.2.1/32 dev lo # slurmctld listens on no machine that has only 127.0.0.1
-  printf '127.0.0.1 localhost\n192.0.2.1 node1\n' >/run/hosts
-  mount --bind /run/hosts /etc/hosts
-  cat >/etc/slurm/slurm.conf <<'END'
-ClusterName=try
-SlurmctldHost=node1
-# Two cores, whatever the machine has: two tasks run, two wait.
-NodeName=node1 CPUs=2 RealMemory=1000
-SlurmdParameters=config_overrides
-PartitionName=batch Nodes=node1 Default=YES
-SelectType=select/cons_tres
-SelectTypeParameters=CR_CPU
-SchedulerParameters=batch_sched_delay=0,sched_interval=1
-SlurmUser=root
-StateSaveLocation=/var/spool/slurmctld
-SlurmdSpoolDir=/var/spool/slurmd
-SlurmctldLogFile=/var/log/slurmctld.log
-SlurmdLogFile=/var/log/slurmd.log
-# No cgroups: they would be those of the machine.
-ProctrackType=proctrack/linuxproc
-TaskPlugin=task/none
-JobAcctGatherType=jobacct_gather/none
-MpiDefault=none
-END
-  if [[ $1 == pbs ]]; then
-    echo "JobSubmitPlugins=pbs" >>/etc/slurm/slurm.conf
-    echo "required spank_pbs.so" >/etc/slurm/plugstack.conf # sets the PBS_* variables
-  fi
-  mkdir /run/munge /var/log/munge
-  (umask 077; head -c 1024 /dev/urandom >/etc/munge/munge.key)
-  munged
-  slurmctld
-  slurmd
-  until_true scontrol ping
-  mkdir /run/job # the folder to submit from
-  cd /run/job
-  cp "$BATCH_JOB" "$here/job.$1" .
-}
-
-inside_slurm() {
-  start_slurm slurm
-  try_array submit_slurm 3 result-{1..4}.json
-}
-submit_slurm() {
-  show sbatch --wait ${1:+"--array=$1"} job.slurm
-  show squeue --states=all --format='%8i %10j %10T %8N %S'
-  grep -H . batch-job-*.out
-  rm batch-job-*.out
-}
-
-inside_pbs() {
-  start_slurm pbs
-  try_array submit_pbs 3 result-{1..4}.json
-}
-submit_pbs() {
-  show qsub -t "${1:-1-4}" job.pbs
-  until_true pbs_has_run
-  show qstat
-  grep -H . job.pbs.o*
-  rm job.pbs.[oe]*
-}
-pbs_has_run() { ! qstat | grep ' [QR] '; } # queued, running
-
-# --- Condor ---------------------------------------------------------------------------------------
-
-# Sets TREE to the root folder of a Debian that has Condor: this machine's, or one made for it.
-find_condor() {
-  export TREE=/ MIRROR
-  if command -v condor_master >/dev/null || apt-cache show minicondor >/dev/null 2>&1; then
-    require condor_master minicondor
-    return
-  fi
-  require debootstrap debootstrap
-  # shellcheck disable=SC2016 # apt's own variable
-  MIRROR=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep -m 1 '/debian/*$') ||
-    cannot "apt names no mirror of Debian"
-  TREE=$1
-  if [[ -z $TREE ]]; then temporary_tree=$(mktemp -d); TREE=$temporary_tree; fi
-  if [[ -x $TREE/usr/sbin/condor_master ]]; then return; fi
-  echo "making a Debian 13 with Condor in $TREE; that takes minutes" >&2
-  inside make_tree --uts || cannot "no Debian 13 with Condor could be made, see $(tail_of_log)"
-}
-tail_of_log() { echo "the last lines:"; tail -n 5 "$TREE/make_tree.log" 2>/dev/null || true; }
-
-# In namespaces of its own, so that nothing that debootstrap mounts can stay behind.
-make_tree() {
-  mkdir -p "$TREE"
-  chmod 755 "$TREE" # the root folder of its users, too
-  exec >"$TREE/make_tree.log" 2>&1
-  debootstrap --variant=minbase trixie "$TREE" "$MIRROR"
-  printf '#!/bin/sh\nexit 101\n' >"$TREE/usr/sbin/policy-rc.d" # start no services
-  chmod +x "$TREE/usr/sbin/policy-rc.d"
-  cp -L /etc/resolv.conf "$TREE/etc/resolv.conf"
-  mountpoint -q "$TREE/proc" || mount -t proc proc "$TREE/proc"
-  DEBIAN_FRONTEND=noninteractive chroot "$TREE" apt-get -qq install --no-install-recommends minicondor
-}
-
-inside_condor() {
-  hostname node1
-  ip link set lo up
-  mount --rbind "$TREE" "$TREE" # Condor wants the root folder to be a mount of its own
-  mount -t tmpfs tmpfs "$TREE/mnt"
-  cp "$here/try.sh" "$here/job.condor" "$BATCH_JOB" "$TREE/mnt"
-  if [[ $TREE == / ]]; then run_condor; return; fi
-  mount --rbind /dev "$TREE/dev"
-  mountpoint -q "$TREE/proc" || mount -t proc proc "$TREE/proc"
-  exec chroot "$TREE" bash /mnt/try.sh --inside run_condor
-}
-
-run_condor() {
-  export LC_ALL=C
-  PATH=$PATH:/usr/sbin
-  hide /run /var/log /var/lib/condor /var/spool
-  mkdir -p /run/lock
-  printf '127.0.0.1 node1 localhost\n' >/run/hosts
-  mount --bind /run/hosts /etc/hosts
-  command install -d -o condor -g condor /run/condor /run/lock/condor /var/log/condor /var/spool/condor \
-    /var/lib/condor /var/lib/condor/execute
-  command install -d -o nobody -g nogroup /run/job # Condor runs no jobs of root
-  cp /mnt/batch-job /mnt/job.condor /run/job
-  cd /run/job
-  condor_master
-  until_true condor_is_up
-  try_array submit_condor 3 result-{1..4}.json
-}
-condor_is_up() { condor_status -af Name | grep .; }
-submit_condor() {
-  show setpriv --reuid nobody --regid nogroup --clear-groups condor_submit ${1:+"tasks=$1"} job.condor
-  show condor_wait -wait 60 batch-job.log
-  show condor_history -limit "$([[ -n ${1:-} ]] && echo 1 || echo 4)"
-  grep -H . batch-job.*.out
-  rm batch-job.*
-}
-
-# --------------------------------------------------------------------------------------------------
-
+# shellcheck source=scripts/cluster/slurm.sh
+source "$here/slurm.sh"
+# shellcheck source=scripts/cluster/condor.sh
+source "$here/condor.sh"
 tree=''
 if (($# == 3)) && [[ $1 == condor && $2 == --tree ]]; then tree=$3; set -- condor; fi
 if (($# > 1)) && [[ $1 != --inside ]]; then set --; fi
