@@ -64,7 +64,9 @@ fn main() -> Result<()> {
     let physical = System::physical_core_count()?;
     let seen =
         format!("{threads} threads, {cores} cores; the kernel counts {online} and {physical}");
-    ensure!(threads == online && (cores == physical || cores == 0), "drawn: {seen}");
+    // 0: not reported; as many as threads: what sysinfo counts where /proc/cpuinfo has no cores
+    let same_cores = cores == physical || cores == 0 || physical == threads;
+    ensure!(threads == online && same_cores, "drawn: {seen}");
     println!("\ndrawn: {seen}; this process may use {}", thread::available_parallelism()?);
     Ok(())
 }
@@ -130,7 +132,8 @@ fn draw(threads: &[Vec<Unit>], depth: usize, width: usize, keep: usize) -> Vec<S
         let core = |units: &Vec<Unit>| units[units.len() - 2].name.replace("core ", "");
         let rest = Vec::from_iter(alike.iter().skip(keep).copied().flatten().map(core));
         if let (Some(from), Some(to)) = (rest.first(), rest.last()) {
-            lines.push(format!("cores {from}-{to}: the same ({} more)", alike.len() - keep));
+            let kind = alike[0][0][depth].name.split(' ').next().unwrap_or_default();
+            lines.push(format!("cores {from}-{to}: the same ({} more {kind})", alike.len() - keep));
         }
     }
     lines

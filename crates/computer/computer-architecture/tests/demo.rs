@@ -125,7 +125,7 @@ fn machine(cores: usize, threads_per_core: usize, missing: &str, counted: usize)
 #[test]
 fn other_machines() {
     for (cores, threads_per_core, missing, first, second) in [
-        (64, 1, "none", "── core 1 ", "│ cores 2-63: the same (62 more) "),
+        (64, 1, "none", "── core 1 ", "│ cores 2-63: the same (62 more L2) "),
         (6, 2, "none", "│ ┌ L2 1.25 MiB ── core 0 ─", "│ │ [thread 1] [thread 7] "),
         (2, 2, "cache", "│ ┌ caches not reported ── core 1 ", "│ │ [thread 1] [thread 3] "),
         (2, 1, "size", "┌ package 0 ── L3 not reported ─", "│ ┌ L2 not reported ── core 0 ─"),

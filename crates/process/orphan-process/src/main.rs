@@ -63,6 +63,10 @@ fn main() -> Result<()> {
     let first = system.process(get_current_pid()?);
     let line: Vec<_> = successors(first, |process| system.process(process.parent()?)).collect();
     println!("    PID  name                parent of the child");
+    let adopter = sysinfo::Pid::from_u32(after.as_raw() as u32);
+    if line.iter().all(|process| process.pid() != adopter) {
+        println!("{after:>7}  (another line)      ◀── after"); // under `docker exec`, or hidepid
+    }
     for process in line.iter().rev() {
         let (pid, name) = (process.pid().as_u32(), process.name().to_string_lossy());
         let mark = if pid == after.as_raw() as u32 { "◀── after" } else { "" };

@@ -32,7 +32,9 @@ struct Page(AtomicU64);
 
 fn main() -> Result<()> {
     let Knobs { pages: count } = Knobs::parse();
-    setrlimit(RLIMIT_CORE, 0, 0)?; // the crashes below leave no core file
+    setrlimit(RLIMIT_CORE, 0, 0)?; // the crashes below leave no core file,
+    #[cfg(target_os = "linux")]
+    nix::sys::prctl::set_dumpable(false)?; // nor wake a crash reporter, which heeds no limit: core(5)
     let pages: Vec<_> = (0..count).map(|_| Page(AtomicU64::new(1))).collect();
     let show = |who: &str, faults: &str| {
         println!("{who:<14}{:>7}  {:14p}{:>7?}{faults:>12}", getpid(), &pages[0], pages[0].0);

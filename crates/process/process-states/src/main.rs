@@ -80,7 +80,7 @@ fn main() -> Result<()> {
     let turns = format!("core {core}: {ran:.3} + {ran_too:.3} s executed in {wall:.3} s");
     let in_turns = ran + ran_too <= 1.01 * wall && ready > 0.0 && ready_too > 0.0;
     ensure!(in_turns, "{turns}: not one at a time");
-    println!("\n{turns}: one at a time; 6 events, 6 new states");
+    println!("\n{turns}: in turns; 6 events, 6 new states");
     Ok(())
 }
 

@@ -8,7 +8,7 @@
 //! Sources: proc_pid_smaps(5), vdso(7); proc_pid_pagemap(5), which shows physical pages to root.
 //!
 //! Predict:  five processes run one program. How often is its text in memory? Its data? libc?
-//! Try:      cargo run -p shared-text -- --copies 50
+//! Try:      cargo run -p shared-text -- --copies 10
 //! See also: memory-segments, where text and data are in one process.
 
 use std::collections::BTreeMap;
@@ -80,7 +80,7 @@ fn main() -> Result<()> {
         smaps += &fs::read_to_string(format!("/proc/{pid}/smaps"))?;
     }
 
-    println!("\nKiB of text in         mean Rss  sum of Rss  sum of Pss  copies");
+    println!("\nKiB in memory of       mean Rss  sum of Rss  sum of Pss  copies");
     let (count, memory) = (processes.len() as f64, sum_up(&smaps)?);
     let copies_of = |[rss, pss]: [f64; 2]| pss / (rss / count); // what all use / what one has
     for (name, &[rss, pss]) in memory.iter().rev() {

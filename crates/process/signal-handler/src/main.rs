@@ -48,7 +48,7 @@ fn main() -> Result<()> {
         ("blocked", SIGUSR1, Handler(handler), blocked, exited(1, 0, 1)),
         ("handled", SIGKILL, Handler(handler), open, Err(SIGKILL)),
     ];
-    println!("prepared  signal   left pending  handler ran  after unblocking  child");
+    println!("prepared  signal   left pending  handler ran  after unblocking child");
     let mut survivors = Vec::new();
     for (prepared, signal, disposition, mask, expected) in cases {
         let status = child_that_gets(signal, disposition, mask)?;
@@ -59,8 +59,8 @@ fn main() -> Result<()> {
         };
         print!("{prepared:<10}{:<9}", signal.as_str());
         match end {
-            Ok([pending, ran, later]) => println!("{pending:<14}{ran:<13}{later:<18}exited"),
-            Err(signal) => println!("{:<14}{:<13}{:<18}killed by {signal}", "-", "-", "-"),
+            Ok([pending, ran, later]) => println!("{pending:<14}{ran:<13}{later:<17}exited"),
+            Err(signal) => println!("{:<14}{:<13}{:<17}killed by {signal}", "-", "-", "-"),
         }
         ensure!(end == expected, "expected {expected:?}");
         survivors.extend(end.is_ok().then_some(prepared));

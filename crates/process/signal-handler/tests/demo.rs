@@ -25,6 +25,43 @@ fn each_disposition_has_its_effect() {
     assert!(text.ends_with("3 of 5 children survived: handled, ignored, blocked\n"), "{text}");
 }
 
+/// Seen from outside, by ptrace: which child got which signal, and which of them it killed.
+#[cfg(target_os = "linux")]
+#[test]
+fn the_kernel_knows_of_the_signals() {
+    use nix::sys::ptrace::{Options, cont, getevent, setoptions, traceme};
+    use nix::sys::signal::Signal::{SIGKILL, SIGSTOP, SIGUSR1};
+    use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+    use std::os::unix::process::CommandExt;
+
+    let mut demo = Command::new(DEMO);
+    // SAFETY: traceme is one system call.
+    unsafe { demo.stdout(Stdio::null()).pre_exec(|| Ok(traceme()?)) };
+    let Ok(demo) = demo.spawn() else { return eprintln!("not tested: ptrace is not allowed here") };
+    let pid = Pid::from_raw(demo.id() as i32);
+    let mine = Some(WaitPidFlag::__WALL | WaitPidFlag::__WNOTHREAD); // not those of other tests
+    waitpid(pid, mine).unwrap();
+    setoptions(pid, Options::PTRACE_O_TRACEFORK | Options::PTRACE_O_EXITKILL).unwrap();
+    cont(pid, None).unwrap();
+    let (mut children, mut got, mut killed) = (vec![], vec![], vec![]);
+    loop {
+        let (status, mut deliver) = (waitpid(None, mine).unwrap(), None);
+        match status {
+            WaitStatus::PtraceEvent(..) => children.push(getevent(pid).unwrap() as i32),
+            WaitStatus::Stopped(child, signal) if signal != SIGSTOP => {
+                got.extend((signal == SIGUSR1).then_some(child.as_raw()));
+                deliver = Some(signal);
+            }
+            WaitStatus::Signaled(child, signal, _) => killed.push((child.as_raw(), signal)),
+            WaitStatus::Exited(child, _) if child == pid => break,
+            _ => (),
+        }
+        _ = cont(status.pid().unwrap(), deliver);
+    }
+    assert_eq!((children.len(), &got[..]), (5, &children[..4]), "all but the last got SIGUSR1");
+    assert_eq!(killed, [(children[0], SIGUSR1), (children[4], SIGKILL)]);
+}
+
 /// What the parent was started with must not change what its children show.
 #[test]
 fn a_signal_ignored_from_outside_makes_no_difference() {

@@ -61,7 +61,7 @@ fn main() -> Result<()> {
     println!("$ sort < words | uniq -c > counts    # open descriptors, before exec\n");
     for row in 0..tables[0].len() {
         let cell = |process: usize| tables[process].get(row).unwrap_or(&"");
-        println!("{:<25} {:<25} {}", cell(0), cell(1), cell(2));
+        println!("{:<25.25} {:<25.25} {:.28}", cell(0), cell(1), cell(2));
     }
     println!();
 
@@ -110,8 +110,10 @@ fn start(argv: &[&CStr], files: [&OwnedFd; 4], mut report: &PipeWriter) -> Resul
 /// Name, PID, and what each open descriptor of this process is, but for those of the report.
 fn descriptors(name: &str, report: &PipeWriter) -> String {
     let file = |fd| fs::read_link(format!("/proc/self/fd/{fd}")).ok();
-    let open = |fd| Some(format!("\t{fd} {}", file(fd)?.display()));
-    let table: String = (0..report.as_raw_fd() - 1).filter_map(open).collect();
+    let own = file(report.as_raw_fd()); // both ends of a pipe have one name
+    let open = |fd| Some((fd, file(fd).filter(|file| Some(file) != own.as_ref())?));
+    let row = |(fd, file): (i32, std::path::PathBuf)| format!("\t{fd} {}", file.display());
+    let table: String = (0..report.as_raw_fd()).filter_map(open).map(row).collect();
     format!("{name} {}{table}\n", getpid()).replace("/memfd:", "").replace(" (deleted)", "")
 }
 

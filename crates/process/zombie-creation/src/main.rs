@@ -5,7 +5,7 @@
 //! Sources: waitid(2) for WNOWAIT; wait(2), "Notes"; ps(1), "PROCESS STATE CODES".
 //!
 //! Predict:  kill -9 is sent to a zombie. What happens to it?
-//! Try:      cargo run -p zombie-creation -- --count 3
+//! Try:      cargo run -p zombie-creation -- --count 2
 //! See also: fork-exec-exit-reap, the whole life cycle.
 
 use std::io::{IsTerminal, Read, pipe, stdin};
