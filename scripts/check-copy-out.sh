@@ -2,9 +2,10 @@
 # Usage: scripts/check-copy-out.sh [DEMO...]
 #
 # Copies each demo (or those named) alone to a fresh folder outside this repository, as a student
-# would, and there runs its tests and the demo itself. Built dependencies are shared between them.
+# would, and there runs its tests and the demo itself, whose output is to fit 80 columns and 24 lines.
+# Built dependencies are shared between them.
 #
-# Exit code: 0 each one builds, passes and runs, 1 one does not, 2 bad arguments.
+# Exit code: 0 each one builds, passes, runs and fits, 1 one does not, 2 bad arguments.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 case ${1:-} in
@@ -38,11 +39,21 @@ for folder in $folders; do
   cp -R "$folder" "$outside/$name"
   arguments=$(sed -n 's|^//! Run: .* -- ||p' "$folder/src/main.rs")
   code=0
+  rm -f "$outside/log" "$outside/screen"
   # shellcheck disable=SC2086 # a list of arguments, which hold no blanks
-  (cd "$outside/$name" && cargo test -q && cargo run -q -- $arguments) </dev/null >"$outside/log" 2>&1 || code=$?
+  (cd "$outside/$name" && cargo test -q >>"$outside/log" && cargo run -q -- $arguments >"$outside/screen") \
+    </dev/null 2>>"$outside/log" || code=$?
   case $code in
-    0) echo "$name, copied out alone: builds, passes its tests, shows its point" ;;
+    0)
+      # Characters, of which UTF-8 has all but the first byte in this range
+      wide=$(LC_ALL=C tr -d '\200-\277' <"$outside/screen" | LC_ALL=C awk 'length > 80' | wc -l)
+      if ((wide > 0 || $(wc -l <"$outside/screen") > 24)); then
+        cat "$outside/screen"
+        echo "$name: that is more than a projector's 80 columns and 24 lines"
+        exit 1
+      fi
+      echo "$name, copied out alone: builds, passes its tests, shows its point on one screen" ;;
     77) echo "$name, copied out alone: builds, passes its tests, $(tail -n 1 "$outside/log")" ;;
-    *) cat "$outside/log"; echo "$name, copied out alone: exit code $code"; exit 1 ;;
+    *) cat "$outside"/{screen,log} 2>/dev/null || true; echo "$name, copied out alone: exit code $code"; exit 1 ;;
   esac
 done
