@@ -19,7 +19,7 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::{CommandFactory, Parser, error::ErrorKind, value_parser};
 use serde::{Deserialize, Serialize};
 
-/// Where OpenPBS, TORQUE and Slurm put the index. Condor's job passes --index $(Process).
+/// Where OpenPBS, TORQUE and Slurm put the index. Condor's job passes --index instead.
 const VARIABLES: [&str; 3] = ["PBS_ARRAY_INDEX", "PBS_ARRAYID", "SLURM_ARRAY_TASK_ID"];
 
 #[derive(Parser)]
