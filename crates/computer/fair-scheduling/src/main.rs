@@ -40,7 +40,7 @@ impl Drop for Spinner {
 
 fn main() -> Result<()> {
     let knobs = Knobs::parse();
-    let core = pin_to_first_core()?; // the children inherit it
+    let core = pin_to_this_core()?; // the children inherit it
     let (mut start, gate) = pipe()?;
     let mut children = Vec::new();
     for _ in 0..knobs.processes {
@@ -99,22 +99,18 @@ fn look(child: Pid) -> Result<[f64; 3]> {
     Ok([nanoseconds / 1e6, gave_up, switches("nonvoluntary_ctxt_switches:")?])
 }
 
-/// Lets this process run on nothing but the first core that it is allowed to use.
+/// Lets this process run on no other core than the one it is on now.
 #[cfg(target_os = "linux")]
-fn pin_to_first_core() -> Result<usize> {
-    use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
-    let this = Pid::from_raw(0);
-    let allowed = sched_getaffinity(this)?;
-    let first = (0..CpuSet::count()).find(|&core| allowed.is_set(core) == Ok(true));
-    let first = first.context("no core allowed")?;
-    let mut only = CpuSet::new();
-    only.set(first)?;
-    sched_setaffinity(this, &only).context("cannot pin to a core")?;
-    Ok(first)
+fn pin_to_this_core() -> Result<usize> {
+    use nix::sched::{CpuSet, sched_getcpu, sched_setaffinity};
+    let (core, mut only) = (sched_getcpu()?, CpuSet::new());
+    only.set(core)?;
+    sched_setaffinity(Pid::from_raw(0), &only).context("cannot pin to a core")?;
+    Ok(core)
 }
 
 #[cfg(not(target_os = "linux"))]
-fn pin_to_first_core() -> Result<usize> {
+fn pin_to_this_core() -> Result<usize> {
     eprintln!("cannot run here: it pins processes to a core, and counts switches, of Linux only");
     std::process::exit(77)
 }

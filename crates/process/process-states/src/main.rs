@@ -43,7 +43,7 @@ impl Drop for Child {
 
 fn main() -> Result<()> {
     let delay = Duration::from_secs(Knobs::parse().delay);
-    let core = pin_to_first_core()?; // the children inherit it
+    let core = pin_to_this_core()?; // the children inherit it
     let (mut empty, mut writer) = pipe()?;
     let begin = Instant::now();
     let (one, two) = (start(|| {})?, start(|| {})?); // nothing first: they compute at once
@@ -133,23 +133,19 @@ fn show(label: &str, child: Pid, expected: char, begin: Instant) -> Result<[f64;
     Ok(times)
 }
 
-/// Lets this process run on nothing but the first core that it is allowed to use.
+/// Lets this process run on no other core than the one it is on now.
 #[cfg(target_os = "linux")]
-fn pin_to_first_core() -> Result<usize> {
+fn pin_to_this_core() -> Result<usize> {
     use anyhow::Context;
-    use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
-    let this = Pid::from_raw(0);
-    let allowed = sched_getaffinity(this)?;
-    let first = (0..CpuSet::count()).find(|&core| allowed.is_set(core) == Ok(true));
-    let first = first.context("no core allowed")?;
-    let mut only = CpuSet::new();
-    only.set(first)?;
-    sched_setaffinity(this, &only).context("cannot pin to a core")?;
-    Ok(first)
+    use nix::sched::{CpuSet, sched_getcpu, sched_setaffinity};
+    let (core, mut only) = (sched_getcpu()?, CpuSet::new());
+    only.set(core)?;
+    sched_setaffinity(Pid::from_raw(0), &only).context("cannot pin to a core")?;
+    Ok(core)
 }
 
 #[cfg(not(target_os = "linux"))]
-fn pin_to_first_core() -> Result<usize> {
+fn pin_to_this_core() -> Result<usize> {
     eprintln!("cannot run here: it pins processes to a core, and reads their times, on Linux only");
     exit(77)
 }
