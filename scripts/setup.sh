@@ -111,4 +111,8 @@ if [[ -n $manager ]]; then
 else
   echo "missing:$missing; and no package manager known here (apt-get, dnf, brew, pkg)" >&2
 fi
+case $manager:$missing in # where these systems put MPI, nobody looks
+  dnf:*mpi*) echo "then, in each shell: module load mpi/openmpi-x86_64" >&2 ;;
+  pkg:*mpi*) echo "then, in each shell: PATH=/usr/local/mpi/openmpi/bin:\$PATH" >&2 ;;
+esac
 if [[ $check == yes ]]; then exit 77; fi

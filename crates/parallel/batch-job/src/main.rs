@@ -11,8 +11,9 @@
 //! See also: embarrassingly-parallel, where threads of one process share out such jobs.
 
 use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
 use std::path::{Path, PathBuf};
-use std::process::{self, Command};
+use std::process::Command;
 use std::{env, fs, io::Write};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -61,7 +62,8 @@ fn main() -> Result<()> {
     let said =
         VARIABLES.into_iter().find_map(|name| Some((name, env::var(name).ok()?.parse().ok()?)));
     let Some((source, index)) = knobs.index.map(|index| ("--index", index)).or(said) else {
-        let text = format!("no index: no --index, and no number in any of {VARIABLES:?}");
+        let text =
+            format!("no index: no --index, and no number from 0 to 65535 in any of {VARIABLES:?}");
         Knobs::command().error(ErrorKind::MissingRequiredArgument, text).exit()
     };
     let estimate = Estimate { index, points: knobs.points, hits: throw(index, knobs.points) };
@@ -77,14 +79,17 @@ fn result(folder: &Path, index: u16) -> PathBuf {
 
 /// Points of a square, of which some are in a quarter of a circle.
 fn throw(index: u16, points: u64) -> u64 {
-    let mut random = fastrand::Rng::with_seed(index.into()); // the one difference between tasks
+    // The one difference between tasks. Drawn from twice, as neighbouring seeds give similar numbers.
+    let seed = fastrand::Rng::with_seed(index.into()).u64(..);
+    let mut random = fastrand::Rng::with_seed(seed);
     let hit = |_: &u64| random.f64().powi(2) + random.f64().powi(2) < 1.0;
     (0..points).filter(hit).count() as u64
 }
 
 fn write_whole(file: &Path, estimate: &Estimate) -> Result<()> {
-    // A scheduler may start a task again beside its first attempt: no two write the same file.
-    let part = file.with_extension(format!("part-{}", process::id()));
+    // A scheduler may start a task again beside its first attempt, on another machine, even with the
+    // same PID: a random name, so that no two write the same file.
+    let part = file.with_extension(format!("part-{:x}", RandomState::new().hash_one(())));
     let write = || {
         fs::create_dir_all(file.parent().unwrap_or(file))?;
         let mut content = fs::File::create(&part)?;
@@ -113,7 +118,7 @@ fn merge(files: &[PathBuf], points: u64) -> Result<(Vec<Estimate>, Vec<u16>)> {
 
 fn read(file: &Path, index: u16, points: u64) -> Result<Estimate> {
     let estimate: Estimate = serde_json::from_slice(&fs::read(file)?)?;
-    if (estimate.index, estimate.points) != (index, points) {
+    if (estimate.index, estimate.points) != (index, points) || estimate.hits > points {
         bail!("{} is of task {}, {} points", file.display(), estimate.index, estimate.points);
     }
     Ok(estimate)

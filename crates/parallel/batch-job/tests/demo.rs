@@ -237,6 +237,25 @@ fn is_a_scheduler_for_the_lecture() {
     assert!(text.lines().last().unwrap().starts_with("8 results merged: "), "{text}");
 }
 
+/// Seen from outside: the tasks are processes, several of them at one moment.
+#[cfg(target_os = "linux")]
+#[test]
+fn the_kernel_sees_the_tasks() {
+    let folder = Folder::new("tasks");
+    let mut scheduler = demo(&folder.0);
+    scheduler.args(["--local", "8", "--points", "10000000"]).stdout(Stdio::null());
+    let mut scheduler = scheduler.spawn().unwrap();
+    let children = format!("/proc/{0}/task/{0}/children", scheduler.id());
+    let (mut most, mut all) = (0, std::collections::BTreeSet::new());
+    while scheduler.try_wait().unwrap().is_none() {
+        let list = fs::read_to_string(&children).unwrap_or_default();
+        most = most.max(list.split_whitespace().count());
+        all.extend(list.split_whitespace().map(str::to_string));
+    }
+    assert!(scheduler.wait().unwrap().success());
+    assert!(most >= 2 && all.len() == 9, "8 tasks and one again: {most} at once, {all:?}");
+}
+
 #[test]
 fn rejects_bad_arguments() {
     let folder = Folder::new("bad");

@@ -6,8 +6,8 @@
 //!
 //! Predict:  4 ranks: how many processes, and how many of them know pi in the end?
 //! Try:      cargo run -p mpi-reduction -- --ranks 4
-//! Try:      mpirun -n 2 target/debug/mpi-reduction
-//! Try:      sudo scripts/mpi-hosts.sh
+//! Try:      mpirun --oversubscribe -n 2 target/debug/mpi-reduction (root: --allow-run-as-root)
+//! Try:      sudo scripts/mpi-hosts.sh (in the whole repository: ranks on two hosts)
 //! See also: openmp-reduction, the same integral by threads, which share memory.
 
 use std::io::ErrorKind::NotFound;
@@ -22,11 +22,14 @@ use mpi::collective::SystemOperation;
 use mpi::topology::SimpleCommunicator;
 use mpi::traits::*;
 
-/// Ranks may share a core, and yield it while they wait. Copies between them need no right that a
-/// container may lack. Of what fails, only the demo speaks.
-const OPTIONS: &str = "--allow-run-as-root --oversubscribe --bind-to none \
-    --mca mpi_yield_when_idle 1 --mca btl_vader_single_copy_mechanism none \
-    --mca orte_execute_quiet 1";
+/// Variables that Open MPI 4 and 5 heed, and other MPIs ignore: root may start ranks, and more than
+/// there are cores; they yield the core while they wait; copies between them need no right that a
+/// container may lack; of what fails, only the demo speaks.
+const SETTINGS: &str = "OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 \
+    OMPI_MCA_rmaps_base_oversubscribe=1 PRTE_MCA_rmaps_default_mapping_policy=:oversubscribe \
+    OMPI_MCA_hwloc_base_binding_policy=none PRTE_MCA_hwloc_default_binding_policy=none \
+    OMPI_MCA_mpi_yield_when_idle=1 OMPI_MCA_btl_vader_single_copy_mechanism=none \
+    OMPI_MCA_smsc=^cma OMPI_MCA_orte_execute_quiet=1";
 /// A message goes to and fro so many times, or for so long, whichever ends first.
 const TRIPS: usize = 1000;
 const MEASURE_FOR: Duration = Duration::from_millis(200);
@@ -53,6 +56,9 @@ fn main() -> Result<()> {
     nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?;
     let universe = mpi::initialize().context("MPI does not start")?;
     let world = universe.world();
+    let told = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE"].iter().find_map(|name| env::var(name).ok());
+    let same = told.is_none_or(|told| told == world.size().to_string());
+    ensure!(same, "each rank is alone: mpirun is of another MPI than the library");
     let (rank, ranks, root) = (world.rank(), world.size(), world.process_at_rank(0));
 
     let width = 1.0 / knobs.steps as f64;
@@ -60,18 +66,22 @@ fn main() -> Result<()> {
     let height = |i: u64| 4.0 / (1.0 + ((i as f64 + 0.5) * width).powi(2));
     let part: f64 = (from..to).map(|i| height(i) * width).sum();
 
-    let (host, pid) = (mpi::environment::processor_name()?, process::id());
-    let who = format!("{rank:>4}  {host:<20.20}{pid:>8}{from:>12} to {:>10}{part:>17.12}", to - 1);
-    let mut table = vec![0; who.len() * ranks as usize];
-    world.all_gather_into(who.as_bytes(), &mut table);
     let mut sum = 0.0;
     if rank == 0 {
-        println!("rank  host                     PID  rectangles                     their area");
-        table.chunks(who.len()).for_each(|row| println!("{}", String::from_utf8_lossy(row)));
         root.reduce_into_root(&part, &mut sum, SystemOperation::sum()); // MPI adds on the way
-        println!("one reduce: only rank 0 knows the sum{sum:>36.12}\n");
     } else {
         root.reduce_into(&part, SystemOperation::sum());
+    }
+    let (host, pid) = (mpi::environment::processor_name()?, process::id());
+    let who = format!("{rank:>4}  {host:<12.12}{pid:>8}{from:>12}{part:>19.12}{sum:>21.12}");
+    let mut table = vec![0; who.len() * ranks as usize];
+    world.all_gather_into(who.as_bytes(), &mut table);
+    if rank == 0 {
+        println!(
+            "rank  host             PID  first step     area of its part  sum, after a reduce"
+        );
+        table.chunks(who.len()).for_each(|row| println!("{}", String::from_utf8_lossy(row)));
+        println!();
     }
     let costs = (ranks > 1).then(|| [8, 1 << 20].map(|bytes| ping_pong(&world, bytes)));
     if rank > 0 {
@@ -117,7 +127,8 @@ fn ping_pong(world: &SimpleCommunicator, bytes: usize) -> f64 {
 /// Replaces this program by mpirun, in the same process.
 fn become_mpirun(ranks: u8) -> Result<()> {
     let mut mpirun = Command::new("mpirun");
-    mpirun.args(OPTIONS.split(' ')).args(["-n", &ranks.to_string()]).stdin(Stdio::null());
+    mpirun.envs(SETTINGS.split(' ').filter_map(|setting| setting.split_once('=')));
+    mpirun.args(["-n", &ranks.to_string()]).stdin(Stdio::null());
     let error = mpirun.arg(env::current_exe()?).args(env::args_os().skip(1)).exec();
     if error.kind() == NotFound {
         eprintln!("cannot run here: no mpirun (apt install openmpi-bin, brew install open-mpi)");

@@ -20,11 +20,14 @@ use clap::{Parser, value_parser};
 use mpi::collective::SystemOperation;
 use mpi::traits::*;
 
-/// Ranks may share a core, and yield it while they wait. Copies between them need no right that a
-/// container may lack. Of what fails, only the demo speaks.
-const OPTIONS: &str = "--allow-run-as-root --oversubscribe --bind-to none \
-    --mca mpi_yield_when_idle 1 --mca btl_vader_single_copy_mechanism none \
-    --mca orte_execute_quiet 1";
+/// Variables that Open MPI 4 and 5 heed, and other MPIs ignore: root may start ranks, and more than
+/// there are cores; they yield the core while they wait; copies between them need no right that a
+/// container may lack; of what fails, only the demo speaks.
+const SETTINGS: &str = "OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 \
+    OMPI_MCA_rmaps_base_oversubscribe=1 PRTE_MCA_rmaps_default_mapping_policy=:oversubscribe \
+    OMPI_MCA_hwloc_base_binding_policy=none PRTE_MCA_hwloc_default_binding_policy=none \
+    OMPI_MCA_mpi_yield_when_idle=1 OMPI_MCA_btl_vader_single_copy_mechanism=none \
+    OMPI_MCA_smsc=^cma OMPI_MCA_orte_execute_quiet=1";
 const TRUTH: [f64; 2] = [3.0, -2.0];
 
 #[derive(Parser)]
@@ -52,6 +55,9 @@ fn main() -> Result<()> {
     nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?;
     let universe = mpi::initialize().context("MPI does not start")?;
     let world = universe.world();
+    let told = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE"].iter().find_map(|name| env::var(name).ok());
+    let same = told.is_none_or(|told| told == world.size().to_string());
+    ensure!(same, "each rank is alone: mpirun is of another MPI than the library");
     let (rank, ranks, own) = (world.rank(), world.size(), knobs.rows_per_rank);
     let (first, rows) = (own * rank as u64, (own * ranks as u64) as f64);
 
@@ -120,7 +126,8 @@ fn products(shard: &[[f64; 2]]) -> [f64; 4] {
 /// Replaces this program by mpirun, in the same process.
 fn become_mpirun(ranks: u8) -> Result<()> {
     let mut mpirun = Command::new("mpirun");
-    mpirun.args(OPTIONS.split(' ')).args(["-n", &ranks.to_string()]).stdin(Stdio::null());
+    mpirun.envs(SETTINGS.split(' ').filter_map(|setting| setting.split_once('=')));
+    mpirun.args(["-n", &ranks.to_string()]).stdin(Stdio::null());
     let error = mpirun.arg(env::current_exe()?).args(env::args_os().skip(1)).exec();
     if error.kind() == NotFound {
         eprintln!("cannot run here: no mpirun (apt install openmpi-bin, brew install open-mpi)");

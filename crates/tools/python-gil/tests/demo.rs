@@ -35,13 +35,13 @@ fn check(output: &Output, workers: f64, gil: bool) {
         assert_eq!(threading[0][2] > 5.0, gil, "blocked by the GIL: {text}");
         assert!(processes[0][2] <= 5.0, "{text}");
         // It gives up its core when it asks, and has to wait for each answer.
-        assert!(serial[1][2] >= 2.0 * workers, "{text}");
+        assert!(serial[1][2] >= 4.0 * workers, "{text}");
     }
     if gil {
         assert!(threading[0][1] < 1.2, "{text}");
     }
     assert!(serial[1][3] == 1.0 && threading[1][3] > 1.0, "{text}");
-    assert!(serial[1][0] >= 0.05 * 2.0 * workers, "no answer comes before its time: {text}");
+    assert!(serial[1][0] >= 0.05 * 4.0 * workers, "no answer comes before its time: {text}");
 }
 
 fn has_gil(python: &str) -> Option<bool> {
@@ -134,7 +134,10 @@ fn a_build_without_the_gil_is_held_to_its_word() {
     fs::remove_file(&stub).unwrap();
     assert!(String::from_utf8_lossy(&output.stdout).contains("without the GIL"), "{output:?}");
     assert_eq!(output.status.code(), Some(1), "{output:?}");
-    assert!(String::from_utf8_lossy(&output.stderr).contains("threads: "), "{output:?}");
+    assert!(
+        String::from_utf8_lossy(&output.stderr).contains("no Python without the GIL does that"),
+        "{output:?}"
+    );
 }
 
 #[test]
