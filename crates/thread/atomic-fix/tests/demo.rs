@@ -63,8 +63,11 @@ fn times_are_those_of_this_run() {
 #[test]
 fn the_threads_exist() {
     let mut demo = Command::new(DEMO);
-    let mut demo =
-        demo.args(["--threads", "9"]).stdout(std::process::Stdio::null()).spawn().unwrap();
+    let mut demo = demo
+        .args(["--threads", "9", "--increments", "1000000"])
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
     let tasks = format!("/proc/{}/task", demo.id());
     let mut most = 0;
     while demo.try_wait().unwrap().is_none() {

@@ -47,9 +47,7 @@ fn main() -> anyhow::Result<()> {
     let Shared { list, woken, too_early, .. } = ordered;
     ensure!(list == [1, 2].repeat(knobs.turns.into()), "the threads do not alternate: {list:?}");
     ensure!(too_early >= 10 || !knobs.spurious, "only {too_early} wake-ups came too early");
-    println!(
-        "woken {woken} times, {too_early} of them too early: the loop sent those back to sleep"
-    );
+    println!("woken {woken} times; sent back to sleep by the loop, as too early: {too_early}");
     let longest_run = unordered.list.chunk_by(|one, next| one == next).map(<[u8]>::len).max();
     println!(
         "{} entries in strict alternation; with the mutex alone, up to {} in a row",

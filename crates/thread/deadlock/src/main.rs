@@ -6,24 +6,23 @@
 //! Sources: proc(5), futex(2); Coffman, Elphick, Shoshani, "System Deadlocks", 1971.
 //!
 //! Predict:  two threads wait for each other. What does the kernel see, and what does it do?
-//! Try:      cargo run -p deadlock -- --no-barrier
+//! Try:      cargo run -p deadlock -- --no-barrier (when, or whether, is luck)
 //! See also: mutex-fix, what a lock is good for.
 
-use std::collections::BTreeMap;
-use std::io::{PipeWriter, Read, pipe};
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Barrier, Mutex};
 use std::time::Duration;
-use std::{fs, mem, process, thread};
+use std::{fs, process, thread};
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::Parser;
-use nix::sys::signal::{Signal::SIGKILL, kill};
-use nix::sys::wait::{WaitStatus, waitpid};
-use nix::unistd::{ForkResult, Pid, alarm, fork, write};
 
 static LOCKS: [Mutex<()>; 2] = [const { Mutex::new(()) }; 2]; // A and B
 static EACH_HOLDS_ONE: Barrier = Barrier::new(2);
-const ROUNDS: usize = 300; // per thread; what is told of them fits into any pipe
+static HELD: [AtomicUsize; 2] = [const { AtomicUsize::new(0) }; 2]; // locks, by each thread
+static DONE: AtomicUsize = AtomicUsize::new(0); // rounds: a thread had both locks
+const ROUNDS: usize = 100_000; // per thread
 
 #[derive(Parser)]
 #[command(about)]
@@ -33,101 +32,78 @@ struct Knobs {
     no_barrier: bool,
 }
 
-/// By name of the thread: TID, state, kernel function that it sleeps in, CPU time in ns.
-type Threads = BTreeMap<String, [String; 4]>;
-
 fn main() -> Result<()> {
     let knobs = Knobs::parse();
-    if !cfg!(target_os = "linux") {
+    if !fs::exists("/proc/self/task")? {
         eprintln!("cannot run here: it reads the threads' states from Linux's /proc");
         process::exit(77);
     }
-    let rounds = |told: &[[u8; 3]]| told.iter().filter(|row| row[2] == b'-').count();
+    println!("one order: both threads take lock A, then B");
+    let (left, in_order) = run(["AB", "AB"], false)?;
+    ensure!(left.is_empty() && in_order == 2 * ROUNDS, "after {in_order} rounds: {left:?}");
+    println!("both threads have ended, after {in_order} rounds\n");
+
     println!("opposite order: thread 1 takes lock A, then B; thread 2 takes B, then A");
-    let (status, threads, told) = run([*b"AB", *b"BA"], !knobs.no_barrier)?;
-    let (stuck_after, all) = (rounds(&told), 2 * ROUNDS);
-    let killed = matches!(status, WaitStatus::Signaled(_, SIGKILL, _));
-    ensure!(killed, "no deadlock in {stuck_after} of {all} rounds: {status:?}");
-    let last_of = |thread| told.iter().rfind(|row| row[0] == thread).context("it took no lock");
-    let (one, two) = (last_of(b'1')?, last_of(b'2')?);
+    let orders = ["AB", "BA"];
+    let (stuck, done) = run(orders, !knobs.no_barrier)?;
+    if knobs.no_barrier && done == 2 * ROUNDS {
+        println!("both threads have ended, after {done} rounds: no deadlock this time");
+        return Ok(());
+    }
+    ensure!(stuck.len() == 2, "no deadlock in {done} rounds: {stuck:?}");
     println!("   thread    TID  holds  waits for  state  sleeps in               CPU time");
-    for (row, [left, right]) in [(one, ["┌▶", "─┐"]), (two, ["└─", "◀┘"])] {
-        let [name, holds, wants] = row.map(char::from);
-        let [tid, state, sleeps_in, time] = &threads[&name.to_string()];
+    for (i, [name, tid, state, sleeps_in, time]) in stuck.iter().enumerate() {
+        let (holds, wants) = orders[i].split_at(HELD[i].load(Relaxed));
+        let [left, right] = [["┌▶", "─┐"], ["└─", "◀┘"]][i];
         print!("{left} {name:<6}{tid:>7}  {holds:<5}  {wants:<9}  {state:<5}  ");
         println!("{sleeps_in:<19}{time:>10} ns {right}");
+        ensure!(holds.len() == 1 && LOCKS[i].try_lock().is_err(), "thread {name} holds no lock");
     }
-    ensure!(one[1] == two[2] && two[1] == one[2], "they do not wait for each other");
-    println!("no change in 50 ms, so the child was ended: {status:?}\n");
-
-    println!("one order: both threads take lock A, then B");
-    let (status, _, told) = run([*b"AB", *b"AB"], false)?;
-    let done = rounds(&told);
-    ensure!(done == all, "one order: {done} of {all} rounds, {status:?}");
-    println!("the child ended by itself: {status:?}\n");
-    println!("opposite order: stuck after {stuck_after} of {all} rounds; one order: {done} done");
-    Ok(())
+    println!("no change in 50 ms\n");
+    println!("opposite order: stuck after {done} rounds; one order: all {in_order} done");
+    Ok(()) // this ends the process, and with it the stuck threads
 }
 
-/// Forks a child that does the work, and waits until nothing moves in it: finished, or stuck.
-/// Returns how it ended, its threads as they stood, and what those told of every lock they took.
-fn run(orders: [[u8; 2]; 2], barrier: bool) -> Result<(WaitStatus, Threads, Vec<[u8; 3]>)> {
-    let (mut told, report) = pipe()?;
-    // SAFETY: this process has one thread, so the child may do all that a program may.
-    let child = match unsafe { fork() }.map_err(|errno| anyhow!("fork refused: {errno}"))? {
-        ForkResult::Child => work(orders, barrier, &report),
-        ForkResult::Parent { child } => child,
-    };
-    drop(report);
-    let (mut before, mut threads) = (Threads::new(), look(child));
-    let rests = |[_, state, ..]: &[String; 4]| state == "S" || state == "Z"; // sleeps, or is dead
-    while before != threads || !threads.values().all(rests) {
+/// Lets two threads take both locks, and waits until nothing moves: they have ended or are stuck.
+/// Returns those that are left, and in how many rounds a thread held both locks.
+fn run(orders: [&'static str; 2], barrier: bool) -> Result<(BTreeSet<[String; 5]>, usize)> {
+    for (i, order) in orders.into_iter().enumerate() {
+        let work = move || (0..ROUNDS).for_each(|_| take_both(i, order, barrier));
+        let thread = thread::Builder::new().name((i + 1).to_string());
+        thread.spawn(work).context("cannot start a thread")?;
+    }
+    loop {
+        let before = look()?;
         thread::sleep(Duration::from_millis(50)); // standing still is no event: look again later
-        before = mem::replace(&mut threads, look(child));
-    } // it rests at the latest when its alarm has killed it
-    _ = kill(child, SIGKILL); // does nothing to a zombie
-    let status = waitpid(child, None)?;
-    let mut bytes = Vec::new();
-    told.read_to_end(&mut bytes)?;
-    Ok((status, threads, bytes.chunks_exact(3).map(|row| [row[0], row[1], row[2]]).collect()))
+        let threads = look()?;
+        if threads == before && threads.iter().all(|[_, _, state, ..]| state == "S") {
+            return Ok((threads, DONE.swap(0, Relaxed)));
+        }
+    }
 }
 
-/// The child. Its threads tell of each lock they take: thread, lock, and the lock they want next.
-fn work(orders: [[u8; 2]; 2], barrier: bool, report: &PipeWriter) -> ! {
-    alarm::set(10); // whatever happens to the parent, nothing is left after 10 s
-    let take = |lock: u8| LOCKS[usize::from(lock - b'A')].lock().unwrap();
-    let tell = |row: [u8; 3]| write(report, &row).expect("the parent reads");
-    let take_both = |thread: u8, [first, second]: [u8; 2]| {
-        let _held = take(first);
-        if barrier {
-            EACH_HOLDS_ONE.wait();
-        }
-        tell([thread, first, second]);
-        let _both = take(second); // in opposite order: each waits here for the other one
-        tell([thread, second, b'-']);
-    };
-    thread::scope(|scope| {
-        for (name, order) in [b'1', b'2'].into_iter().zip(orders) {
-            let work = move || (0..ROUNDS).for_each(|_| take_both(name, order));
-            let builder = thread::Builder::new().name(char::from(name).into());
-            if let Err(error) = builder.spawn_scoped(scope, work) {
-                eprintln!("cannot start a thread: {error}");
-                process::exit(1);
-            }
-        }
-    });
-    process::exit(0)
+fn take_both(thread: usize, order: &str, barrier: bool) {
+    let [first, second] = [0, 1].map(|i| &LOCKS[usize::from(order.as_bytes()[i] - b'A')]);
+    let _first = first.lock().unwrap();
+    HELD[thread].store(1, Relaxed);
+    if barrier {
+        EACH_HOLDS_ONE.wait();
+    }
+    let _second = second.lock().unwrap(); // in opposite order: each waits here for the other one
+    DONE.fetch_add(1, Relaxed);
+    HELD[thread].store(0, Relaxed); // both are unlocked next
 }
 
-/// What the kernel knows of all threads of a process.
-fn look(process: Pid) -> Threads {
-    let tasks = fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
+/// Every thread but main: name, TID, state, kernel function that it sleeps in, CPU time in ns.
+fn look() -> Result<BTreeSet<[String; 5]>> {
+    let main = process::id().to_string();
+    let tasks = fs::read_dir("/proc/self/task")?.flatten().filter(|t| t.file_name() != *main);
     let thread = |task: fs::DirEntry| {
         let read = |file| fs::read_to_string(task.path().join(file)).unwrap_or_default();
         let state = read("stat").rsplit(") ").next().unwrap_or_default().chars().take(1).collect();
         let time = read("schedstat").split(' ').next().unwrap_or_default().into();
         let tid = task.file_name().to_string_lossy().into();
-        (read("comm").trim().into(), [tid, state, read("wchan"), time])
+        [read("comm").trim().into(), tid, state, read("wchan"), time]
     };
-    tasks.map(thread).collect()
+    Ok(tasks.map(thread).collect())
 }

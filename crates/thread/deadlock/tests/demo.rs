@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::{Command, Output, Stdio};
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const DEMO: &str = env!("CARGO_BIN_EXE_deadlock");
 
@@ -18,8 +18,8 @@ fn rows(text: &str) -> [Vec<&str>; 2] {
     rows.collect::<Vec<_>>().try_into().unwrap()
 }
 
-/// The numbers of the last line: rounds before the deadlock, rounds asked for, rounds in one order.
-fn verdict(text: &str) -> [u32; 3] {
+/// The numbers of the last line: rounds before the deadlock, and rounds in one order.
+fn verdict(text: &str) -> [u32; 2] {
     let last = text.lines().last().unwrap();
     let numbers = last.split_whitespace().filter_map(|word| word.parse().ok());
     numbers.collect::<Vec<_>>().try_into().unwrap()
@@ -33,72 +33,75 @@ fn opposite_order_gets_stuck_and_one_order_finishes() {
     let [one, two] = rows(&text);
     assert_eq!((one[0], one[2], one[3], one[4]), ("1", "A", "B", "S"), "{text}");
     assert_eq!((two[0], two[2], two[3], two[4]), ("2", "B", "A", "S"), "{text}");
-    assert!(text.contains("SIGKILL") && text.contains("Exited(") && text.contains(", 0)"));
-    assert_eq!(verdict(&text), [0, 600, 600]);
+    assert_eq!(verdict(&text), [0, 200_000]);
 }
 
 /// Whether it comes to a deadlock is luck; what is said of it is not.
 #[test]
 fn without_the_barrier_it_is_luck() {
-    let output = run(&["--no-barrier"]);
-    let text = String::from_utf8_lossy(&output.stdout);
-    if output.status.code() == Some(0) {
-        let [before, all, in_order] = verdict(&text);
-        assert!(before < all && in_order == all, "{text}");
-        let [one, two] = rows(&text);
-        assert_eq!([one[2], one[3]], [two[3], two[2]], "a cycle: {text}");
-    } else {
-        assert_eq!(output.status.code(), Some(1));
-        let error = String::from_utf8_lossy(&output.stderr);
-        assert!(error.contains("no deadlock in 600 of 600 rounds: Exited("), "{error}");
+    for _ in 0..10 {
+        let output = run(&["--no-barrier"]);
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        let text = String::from_utf8_lossy(&output.stdout);
+        if !text.ends_with("both threads have ended, after 200000 rounds: no deadlock this time\n")
+        {
+            let [before, in_order] = verdict(&text);
+            assert!(before < 200_000 && in_order == 200_000, "{text}");
+            let [one, two] = rows(&text);
+            assert_eq!([one[2], one[3]], [two[3], two[2]], "a cycle: {text}");
+        }
     }
 }
 
-/// What /proc tells of the threads 1 and 2 of a process: name, state, context switches, futex(2)?
-fn look(process: &str) -> Vec<[String; 4]> {
+/// What /proc tells of the threads 1 and 2 of a process: name, TID, state, kernel function, and how
+/// often it gave its core away or had to.
+fn look(process: u32) -> Vec<[String; 6]> {
     let tasks = fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
     let thread = |task: fs::DirEntry| {
         let read = |file| fs::read_to_string(task.path().join(file)).unwrap_or_default();
         let (status, wchan) = (read("status"), read("wchan"));
         let field = |name| status.lines().find_map(|line| line.strip_prefix(name));
-        let [name, state, switches] = ["Name:\t", "State:\t", "voluntary_ctxt_switches:\t"]
-            .map(|name| field(name).unwrap_or("?").to_string());
-        let hidden = ["", "0"].contains(&&*wchan); // to some users, on some systems
-        [name, state, switches, (hidden || wchan.contains("futex")).to_string()]
+        let field = |name| field(name).unwrap_or("?").to_string();
+        let [tid, state] = ["Pid:\t", "State:\t"].map(field);
+        let switches = ["voluntary_ctxt_switches:\t", "nonvoluntary_ctxt_switches:\t"].map(field);
+        let [voluntary, involuntary] = switches;
+        [field("Name:\t"), tid, state, wchan, voluntary, involuntary]
     };
     let mut threads: Vec<_> = tasks.map(thread).filter(|thread| thread[0].len() == 1).collect();
     threads.sort();
     threads
 }
 
-/// Seen from outside, as the demo has been killed and cannot end its child: both threads wait in
-/// futex(2) and never move again. Ten seconds later nothing is left.
+/// Seen from outside: both threads sleep in futex(2), and between two looks neither has run. That
+/// is the deadlock: a thread that sleeps while the other one works has run before long. It lasts as
+/// long as the demo needs to find out, so on a busy machine it may take several to see one.
 #[test]
-fn the_child_is_stuck_until_its_alarm_ends_it() {
-    let mut demo = Command::new(DEMO).stdout(Stdio::null()).spawn().unwrap();
-    let children = format!("/proc/{0}/task/{0}/children", demo.id());
-    let child = loop {
-        let child = fs::read_to_string(&children).expect("CONFIG_PROC_CHILDREN");
-        if !child.is_empty() {
-            break child.trim().to_string();
-        }
-        assert!(demo.try_wait().unwrap().is_none(), "no child was seen");
+fn the_kernel_sees_two_threads_that_never_run_again() {
+    let sleeps = |[_, _, state, wchan, ..]: &[String; 6]| {
+        let hidden = ["", "0"].contains(&wchan.as_str()); // to some users, on some systems
+        state == "S (sleeping)" && (hidden || wchan.contains("futex"))
     };
-    demo.kill().unwrap();
-    demo.wait().unwrap();
-    sleep(Duration::from_secs(4)); // ample time to get stuck, or to finish
-    let stuck = look(&child);
-    sleep(Duration::from_secs(1)); // the time in which nothing happens
-    assert_eq!(look(&child), stuck);
-    let names: Vec<_> = stuck.iter().map(|thread| thread[0].as_str()).collect();
-    assert_eq!(names, ["1", "2"]);
-    assert!(stuck.iter().all(|[_, state, _, futex]| state == "S (sleeping)" && futex == "true"));
-
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while !look(&child).is_empty() {
-        assert!(Instant::now() < deadline, "{child} outlived the demo");
-        sleep(Duration::from_millis(100));
+    for _ in 0..50 {
+        let mut demo = Command::new(DEMO).stdout(Stdio::piped()).spawn().unwrap();
+        let mut stuck = Vec::new();
+        while demo.try_wait().unwrap().is_none() {
+            let before = look(demo.id());
+            sleep(Duration::from_millis(10)); // the time in which nothing happens
+            if before.len() == 2 && before.iter().all(sleeps) && look(demo.id()) == before {
+                stuck = before;
+            }
+        }
+        let output = demo.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        if !stuck.is_empty() {
+            let text = String::from_utf8_lossy(&output.stdout);
+            let shown = rows(&text).map(|row| [row[0].to_string(), row[1].to_string()]);
+            let seen = stuck.iter().map(|[name, tid, ..]| [name.clone(), tid.clone()]);
+            assert_eq!(seen.collect::<Vec<_>>(), shown, "other threads than the demo says");
+            return;
+        }
     }
+    panic!("never seen");
 }
 
 #[test]

@@ -10,9 +10,9 @@
 //! See also: race-condition, the same work without the lock.
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{anyhow, ensure};
 use clap::{Parser, value_parser};
@@ -56,50 +56,38 @@ fn main() -> anyhow::Result<()> {
 
     let expected = knobs.threads * knobs.increments;
     let (racy, counted) = (racy.into_inner(), counter.into_inner().unwrap());
-    println!(
-        "threads: {}, each adds 1 to one counter, {} times\n",
-        knobs.threads, knobs.increments
-    );
-    println!("              expected   counted      lost         time");
+    println!("threads: {}, each adds 1 to one counter, {} times", knobs.threads, knobs.increments);
+    println!("\n              expected   counted      lost         time");
     for (label, count, time) in
         [("without lock", racy, time_without), ("with lock", counted, time_with)]
     {
-        let lost = expected - count;
-        println!(
-            "{label:<12}{expected:>10}{count:>10}{lost:>10}{:>10.2} ms",
-            time.as_secs_f64() * 1e3
-        );
+        println!("{label:<12}{expected:>10}{count:>10}{:>10}{time:>10.2} ms", expected - count);
     }
-    let ratio = time_with.as_secs_f64() / time_without.as_secs_f64();
     ensure!(counted == expected, "with the lock: expected {expected}, counted {counted}");
-    println!(
-        "\nexpected {expected}, counted {counted}: 0 updates lost, in {ratio:.1} times the time"
-    );
+    print!("\nexpected {expected}, counted {counted}: 0 updates lost, ");
+    println!("in {:.1} times the time", time_with / time_without);
     Ok(())
 }
 
-/// Lets every thread call `add` so many times, and returns how long that took.
-fn run(knobs: &Knobs, add: impl Fn(u64) + Sync) -> anyhow::Result<Duration> {
-    let ready = AtomicU64::new(0);
-    let wait_for_all = || {
-        while ready.load(Relaxed) < knobs.threads {
-            thread::yield_now();
-        }
-    };
+/// Lets every thread call `add` so many times, and returns how many milliseconds that took.
+fn run(knobs: &Knobs, add: impl Fn(u64) + Sync) -> anyhow::Result<f64> {
+    let (ready, go) = (AtomicU64::new(0), AtomicBool::new(false));
     let work = || {
         ready.fetch_add(1, Relaxed);
-        wait_for_all();
+        while !go.load(Relaxed) {
+            thread::yield_now(); // until all are here and the clock runs
+        }
         (0..knobs.increments).for_each(&add);
     };
     let begin = thread::scope(|scope| {
         let start = |_| thread::Builder::new().spawn_scoped(scope, work).map(drop);
         let started = (0..knobs.threads).try_for_each(start);
-        if started.is_err() {
-            ready.store(knobs.threads, Relaxed); // nobody shall wait for those that never come
+        while started.is_ok() && ready.load(Relaxed) < knobs.threads {
+            thread::yield_now();
         }
-        started.map_err(|error| anyhow!("cannot start a thread: {error}"))?;
-        wait_for_all();
-        anyhow::Ok(Instant::now())
-    })?;
-    Ok(begin.elapsed())
+        let begin = Instant::now();
+        go.store(true, Relaxed); // even if one did not start: the others shall not wait for ever
+        started.map(|()| begin).map_err(|error| anyhow!("cannot start a thread: {error}"))
+    })?; // all have finished here
+    Ok(begin.elapsed().as_secs_f64() * 1e3)
 }

@@ -1,8 +1,10 @@
 use std::process::{Command, Output};
+use std::time::Instant;
+
+const DEMO: &str = env!("CARGO_BIN_EXE_mutex-fix");
 
 fn run(args: &[&str]) -> Output {
-    let demo = env!("CARGO_BIN_EXE_mutex-fix");
-    Command::new(demo).args(args).env_remove("RUST_BACKTRACE").output().unwrap()
+    Command::new(DEMO).args(args).env_remove("RUST_BACKTRACE").output().unwrap()
 }
 
 /// Expected, counted and lost of the table's row that starts with `label`.
@@ -37,18 +39,46 @@ fn one_thread_needs_no_lock() {
     assert_eq!(row(&output, "without lock"), [100_000, 100_000, 0]);
 }
 
+/// The times are those of this run: nothing takes no time, and no more has passed than outside.
 /// The ratio in the last line is that of the times in the table.
 #[test]
 fn the_price_is_what_was_measured() {
-    let output = run(&["--threads", "4", "--increments", "10000"]);
-    let text = String::from_utf8_lossy(&output.stdout);
-    let numbers = |line: &str| -> Vec<f64> {
-        line.split_whitespace().filter_map(|word| word.parse().ok()).collect()
-    };
-    let times: Vec<f64> =
-        text.lines().filter(|l| l.ends_with(" ms")).map(|l| *numbers(l).last().unwrap()).collect();
-    let ratio = *numbers(text.lines().last().unwrap()).last().unwrap();
-    assert!((times[1] / times[0] - ratio).abs() < 0.06 + 0.01 * ratio, "{text}");
+    let yields = ["--increments", "2000"];
+    let no_yield = ["--increments", "100000", "--no-yield"];
+    let alone = ["--increments", "100000", "--no-yield", "--threads", "1"];
+    for args in [&yields[..], &no_yield, &alone] {
+        let begin = Instant::now();
+        let output = run(args);
+        let elapsed = begin.elapsed().as_secs_f64() * 1e3;
+        let text = String::from_utf8_lossy(&output.stdout);
+        let last_number = |line: &str| -> f64 {
+            line.split(' ').filter_map(|word| word.parse().ok()).next_back().unwrap()
+        };
+        let times: Vec<_> = text.lines().filter(|l| l.ends_with(" ms")).map(last_number).collect();
+        let [without, with] = times[..] else { panic!("{text}") };
+        assert!(without > 0.01 && with > 0.01, "{text}");
+        assert!(without + with <= elapsed + 0.01, "{elapsed} ms elapsed: {text}");
+        let ratio = last_number(text.lines().last().unwrap());
+        let [lowest, highest] =
+            [-0.005, 0.005].map(|error| (with + error) / (without - error) + 10.0 * error);
+        assert!((lowest..=highest).contains(&ratio), "{lowest} to {highest}: {text}");
+    }
+}
+
+/// Seen from outside: the kernel lists so many tasks in the process while it works.
+#[cfg(target_os = "linux")]
+#[test]
+fn the_threads_exist() {
+    let args = ["--threads", "3", "--increments", "4000"];
+    let mut demo =
+        Command::new(DEMO).args(args).stdout(std::process::Stdio::null()).spawn().unwrap();
+    let tasks = format!("/proc/{}/task", demo.id());
+    let mut most = 0;
+    while demo.try_wait().unwrap().is_none() {
+        most = most.max(std::fs::read_dir(&tasks).map_or(0, |entries| entries.count()));
+    }
+    // While the second run begins, threads of the first one may just be ending.
+    assert!((1 + 3..=1 + 3 + 3).contains(&most), "{most}");
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! Proof by exhaustion: loom runs two threads through every possible interleaving of
-//! the demo's critical section, and none of them loses an update.
+//! a copy of the demo's critical section, and none of them loses an update.
 
 use loom::sync::{Arc, Mutex};
 use loom::thread;

@@ -6,7 +6,7 @@
 //!
 //! Predict:  4 threads add 1, 1000 times each. Which numbers can the counter end at?
 //! Try:      cargo run -p race-condition -- --threads 1
-//! Try:      cargo run -p race-condition -- --no-yield
+//! Try:      cargo run -p race-condition -- --no-yield --increments 100000
 //! See also: mutex-fix, the same work with a lock.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};

@@ -1,5 +1,5 @@
 //! Proof by exhaustion: loom runs two threads through every possible interleaving of
-//! the demo's load and store, and finds those that lose an update.
+//! a copy of the demo's load and store, and finds those that lose an update.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
