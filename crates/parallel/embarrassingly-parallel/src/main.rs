@@ -1,7 +1,7 @@
 //! Embarrassingly parallel: a bootstrap is thousands of jobs that need nothing of each other.
 //!
 //! The data: Michelson's 100 measurements of the speed of light in 1879, km/s above 299,000
-//! (S. M. Stigler, Annals of Statistics 5, 1977, table 7; R's `morley`). Each resample draws 100 of
+//! (S. M. Stigler, Annals of Statistics 5, 1977, table 6; R's `morley`). Each resample draws 100 of
 //! them with replacement and takes the median; the middle 95 % of all medians are the interval.
 //! Each job seeds its own random numbers, so that it does not matter which thread does it.
 //!

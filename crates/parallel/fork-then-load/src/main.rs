@@ -96,7 +96,7 @@ fn run(label: &str, bytes: usize, load_first: bool) -> Result<u64> {
         kib += pss(worker.0)?;
     }
     let (milliseconds, mib) = (forks.as_secs_f64() * 1e3, kib / 1024);
-    let bar = "█".repeat(16 * kib as usize * 1024 / bytes);
+    let bar = "█".repeat(12 * kib as usize * 1024 / bytes);
     println!("{label}{milliseconds:>6.1} ms{faults:>13}{mib:>8} MiB  {bar}");
     Ok(kib)
 }

@@ -1,4 +1,4 @@
-//! Launch cost: what it takes to start some work and see it finished, from a call to a program.
+//! Launch cost: what it takes to start some work and see it finished, from a program to a call.
 //!
 //! Work that is handed out must be long enough to be worth it. Where the launch may cost 1 %, the
 //! job must run a hundred times as long as its launch: that is the last column. The methods are
@@ -12,12 +12,11 @@
 use std::ffi::CStr;
 use std::hint::black_box;
 use std::sync::mpsc;
-use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+use std::{process, thread};
 
 use anyhow::{Result, anyhow, ensure};
 use clap::{Parser, value_parser};
-use nix::libc;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, alarm, execvp, fork};
 use threadpool::ThreadPool;
@@ -30,107 +29,75 @@ struct Knobs {
     launches: u16,
 }
 
-/// Seconds: a tenth of the launches were faster than the first, half than the second, nine tenths
-/// than the third.
-type Seconds = [f64; 3];
-
 fn main() -> Result<()> {
     let launches = usize::from(Knobs::parse().launches);
-    let fork = || fork_and_wait(None);
-    let exec = || fork_and_wait(Some(&[c"true"]));
-    let python = || fork_and_wait(Some(&[c"python3", c"-c", c"pass"]));
-    let thread = || {
+    println!("launched              median      10 % to 90 %      1 % of a job of");
+    // Processes first: fork is for a process that has one thread.
+    let python = || fork_and_wait(&[c"python3", c"-c", c"pass"]);
+    let python = measure("fork + exec python3", launches / 20, python);
+    if let Err(error) = &python {
+        println!("python3: {error}");
+    }
+    let exec = measure("fork + exec true", launches, || fork_and_wait(&[c"true"]))?;
+    let fork = measure("fork", launches, || fork_and_wait(&[]))?;
+    let thread = measure("thread", launches, || {
         let thread = thread::Builder::new().spawn(|| ())?;
         thread.join().map_err(|_| anyhow!("a thread panicked"))
-    };
-    let calls = || {
-        (0..1000).for_each(|_| black_box(work as fn())());
-        Ok(())
-    };
-    let [fork, exec, thread, calls] = measure(launches, [&fork, &exec, &thread, &calls])?;
-    let python = measure(launches / 20, [&python]);
+    })?;
     let (pool, (done, wait)) = (ThreadPool::new(1), mpsc::channel());
-    let job = || {
+    measure("job, warm pool", launches, || {
         let done = done.clone();
         pool.execute(move || done.send(()).expect("main waits"));
         Ok(wait.recv()?)
-    };
-    let ([job], call) = (measure(launches, [&job])?, calls.map(|seconds| seconds / 1000.0));
+    })?;
+    let calls = measure("1000 function calls", launches, || {
+        (0..1000).for_each(|_| black_box(work as fn())());
+        Ok(())
+    })?;
 
-    println!("launched              median  10 % to 90 %       1 % of a job of");
-    let rows =
-        [("function call", call), ("job, warm pool", job), ("thread", thread), ("fork", fork)];
-    for (name, seconds) in rows.into_iter().chain([("fork + exec true", exec)]) {
-        print_row(name, seconds);
-    }
-    match python {
-        Ok([seconds]) => print_row("fork + exec python3", seconds),
-        Err(error) => println!("python3: {error}"),
-    }
-    ensure!(
-        call[1] < thread[1] && thread[1] < exec[1] && fork[1] < exec[1],
-        "not in the order expected"
-    );
-    let [of_thread, of_exec] = [thread, exec].map(|seconds| seconds[1] / call[1]);
-    println!("\na thread takes as long as {of_thread:.0} calls, a program as {of_exec:.0}");
+    // A busy moment of the machine makes launches slow, but not all of them: the fastest tenth.
+    let in_order = calls[0] < 1000 * thread[0] && thread[0] < exec[0] && fork[0] < exec[0];
+    ensure!(in_order, "not in the order expected");
+    let in_calls = |[_, median]: [Duration; 2]| 1000.0 * median.div_duration_f64(calls[1]);
+    let (name, program) = python.map_or(("program", exec), |python| ("Python", python));
+    print!("\na thread takes as long as {:.0} calls, ", in_calls(thread));
+    println!("a {name} as {:.1} million", in_calls(program) / 1e6);
     Ok(())
 }
 
 #[inline(never)]
 fn work() {}
 
-/// Launches again and again, and returns how long it took from the start until it was finished.
-/// The kinds take ten turns, so that a busy moment of the machine meets them alike.
-fn measure<const N: usize>(
-    launches: usize,
-    kinds: [&dyn Fn() -> Result<()>; N],
-) -> Result<[Seconds; N]> {
-    let mut times = [const { Vec::new() }; N];
-    for turn in 0..10 {
-        for (launch, times) in kinds.iter().zip(&mut times) {
-            for _ in turn * launches / 10..(turn + 1) * launches / 10 {
-                let begin = Instant::now();
-                launch()?;
-                times.push(begin.elapsed().as_secs_f64());
-            }
-        }
-    }
-    Ok(times.map(|mut times| {
-        times.sort_unstable_by(f64::total_cmp);
-        [0.1, 0.5, 0.9].map(|share| times[(share * launches as f64) as usize])
-    }))
+/// Launches again and again, until each has finished, and prints a row with a bar: two cells for
+/// each factor of ten above 1 ns. Returns the time that a tenth was faster than, and the median.
+fn measure(name: &str, launches: usize, launch: impl Fn() -> Result<()>) -> Result<[Duration; 2]> {
+    let time = |_| {
+        let begin = Instant::now();
+        launch().map(|()| begin.elapsed())
+    };
+    let mut times = (0..launches).map(time).collect::<Result<Vec<_>>>()?;
+    times.sort_unstable();
+    let [low, median, high] = [10, 50, 90].map(|percent| times[percent * launches / 100]);
+    let bar = "█".repeat((2.0 * (median.as_nanos() as f64).log10()) as usize);
+    let (spread, job) = (format!("{low:.1?} to {high:.1?}"), 100 * median);
+    println!("{name:<20}{median:>8.1?}  {spread:<19}{job:>9.1?}  {bar}");
+    Ok([low, median])
 }
 
-/// A child that exits at once or executes a program, and the wait for its end.
-fn fork_and_wait(program: Option<&[&CStr]>) -> Result<()> {
-    // SAFETY: no other thread runs (each was joined), so the child may do all that a program may.
+/// A child that executes a program, or exits at once, and the wait for its end.
+fn fork_and_wait(program: &[&CStr]) -> Result<()> {
+    // SAFETY: this process has one thread, so the child may do all that a program may.
     match unsafe { fork() }.map_err(|errno| anyhow!("fork refused: {errno}"))? {
         ForkResult::Child => {
             alarm::set(10); // whatever happens to the parent, nothing is left after 10 s
-            let failed = program.is_some_and(|args| execvp(args[0], args).is_err());
-            // SAFETY: _exit(2) ends the child here and now, and leaves the parent's buffers alone.
-            unsafe { libc::_exit(if failed { 127 } else { 0 }) }
+            let failed = program.first().is_some_and(|name| execvp(name, program).is_err());
+            process::exit(if failed { 127 } else { 0 })
         }
         ForkResult::Parent { child } => {
             let status = waitpid(child, None)?;
-            ensure!(
-                matches!(status, WaitStatus::Exited(_, 0)),
-                "not found, or it failed: {status:?}"
-            );
+            let shown = matches!(status, WaitStatus::Exited(_, 0));
+            ensure!(shown, "not found, or it failed: {status:?}");
             Ok(())
         }
     }
-}
-
-/// With a bar on a logarithmic scale: two cells for each factor of ten above 1 ns.
-fn print_row(name: &str, [low, median, high]: Seconds) {
-    let show = |seconds: f64| match seconds {
-        0.0..1e-6 => format!("{:.1} ns", seconds * 1e9),
-        1e-6..1e-3 => format!("{:.1} µs", seconds * 1e6),
-        1e-3..1.0 => format!("{:.1} ms", seconds * 1e3),
-        _ => format!("{seconds:.1} s"),
-    };
-    let spread = format!("{} to {}", show(low), show(high));
-    let bar = "█".repeat((2.0 * (median * 1e9).log10()).max(1.0) as usize);
-    println!("{name:<20}{:>8}  {spread:<20}{:>9}  {bar}", show(median), show(100.0 * median));
 }

@@ -1,18 +1,16 @@
 //! A pipeline: each stage works on one item while the stages before it work on the next ones.
 //!
 //! The stages are joined by bounded channels. A fast stage fills the channel to its slow successor
-//! and then blocks: back-pressure, which keeps memory bounded. The stages here wait rather than
-//! compute (for a disk, a model, a database), so that the demo needs no second core.
-//! An item is a sentence of A. Lincoln's address at Gettysburg (1863, public domain).
+//! and then blocks, one more item in its hand: back-pressure, which keeps memory bounded. The
+//! stages wait rather than compute (for a disk, a model, a database), so one core is enough.
 //!
-//! Predict:  10 items; 10, 20 and 5 ms in the three stages. How long does the pipeline take?
+//! Predict:  10 items; 40, 80 and 20 ms in the three stages. How long does the pipeline take?
 //! Try:      cargo run -p pipeline-stages -- --workers 2
 //! Try:      cargo run -p pipeline-stages -- --bound 1
 //! See also: embarrassingly-parallel, where the work splits into equal jobs.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
 use std::sync::mpsc::sync_channel;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -20,11 +18,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use clap::{Parser, value_parser};
 
-const TEXT: &str = include_str!("gettysburg.txt");
-const CELL: Duration = Duration::from_millis(5); // of the timeline
-const READ: u32 = 2; // so many cells an item takes in each stage
-const TRANSFORM: u32 = 4;
-const AGGREGATE: u32 = 1;
+const TEXT: &str = include_str!("gettysburg.txt"); // A. Lincoln, 1863; an item is a sentence
+const CELL: Duration = Duration::from_millis(20); // of the timeline; long, for busy machines
 
 #[derive(Parser)]
 #[command(about)]
@@ -37,123 +32,97 @@ struct Knobs {
     bound: u8,
 }
 
-type Counts = BTreeMap<String, u32>;
-
-/// Row of the timeline, item, and when the work on it began and ended.
-type Work = (usize, usize, Duration, Duration);
+/// Row of the timeline, item, and when the work on it began and ended; in the order of the ends.
+static LOG: Mutex<Vec<(u8, usize, Instant, Instant)>> = Mutex::new(Vec::new());
 
 fn main() -> Result<()> {
-    let knobs = Knobs::parse();
-    let (begin, mut expected) = (Instant::now(), Counts::new());
+    let Knobs { workers, bound } = Knobs::parse();
+    let mut expected = BTreeMap::new();
     for sentence in TEXT.lines() {
         aggregate(&mut expected, transform(read(sentence)));
     }
-    let serial = begin.elapsed().as_secs_f64();
-    println!("one thread, one stage after the other: {serial:.3} s\n");
+    let begin = Instant::now();
+    let counts = pipeline(workers, bound);
+    let (seconds, log) = (begin.elapsed().as_secs_f64(), LOG.lock().unwrap());
 
-    let (counts, seconds, overlaps, waited) = pipeline(knobs.workers.into(), knobs.bound.into());
-    println!("\nmost items that waited for transform: {}, for aggregate: {}", waited[0], waited[1]);
-    println!("items transformed while the next one was read already: {overlaps}");
-    ensure!(counts == expected, "the pipeline counted other words than the one thread");
-    ensure!(waited.iter().all(|&most| most <= knobs.bound.into()), "more waited than the bound");
-    ensure!(overlaps > 0, "no two stages worked at the same time");
-    println!(
-        "pipeline {seconds:.3} s, one thread {serial:.3} s: {:.1} times as fast",
-        serial / seconds
-    );
+    println!("who worked on which item when (a digit is {CELL:?}):\n");
+    let cell = |time: &Instant| (*time - begin).div_duration_f32(CELL) as usize;
+    let (mut busiest, mut sum) = (0.0_f64, 0.0); // seconds of work, of a row and of all
+    for row in 0..workers + 2 {
+        let (mut line, mut busy) = (String::new(), 0.0);
+        for (_, item, from, until) in log.iter().filter(|work| work.0 == row) {
+            let digits = item.to_string().repeat(cell(until) - cell(from));
+            line = format!("{line:<0$}{digits}", cell(from));
+            busy += (*until - *from).as_secs_f64();
+        }
+        let name =
+            ["read", "transform", "aggregate"][(row > 0) as usize + (row > workers) as usize];
+        println!("{name:<9} {line}");
+        (busiest, sum) = (busiest.max(busy), sum + busy);
+    }
+
+    let (mut between, mut most) = (0, 0); // items read and not yet transformed
+    for (row, ..) in log.iter().filter(|work| work.0 <= workers) {
+        between = if *row == 0 { between + 1 } else { between - 1 };
+        most = most.max(between);
+    }
+    let limit = 1 + bound + workers; // in the reader's hand, in the channel, in the workers' hands
+    println!("\nmost items read and not yet transformed: {most}, the limit is {limit}");
+    ensure!(most <= limit, "back-pressure failed: {most} items were read and not yet transformed");
+    ensure!(counts == expected, "the pipeline counted other words than it should");
+    ensure!(seconds < sum, "{seconds:.3} s for {sum:.3} s of work: nothing overlapped");
+    print!("pipeline {seconds:.3} s: the busiest thread worked {busiest:.3} s, ");
+    println!("all together {sum:.3} s");
     Ok(())
 }
 
-/// Each stage in its own threads; draws who worked on which item when. Returns the counts, the
-/// seconds, for how many items the first two stages overlapped, and how many items waited at most
-/// for the second and for the third stage.
-fn pipeline(workers: usize, bound: usize) -> (Counts, f64, usize, [i32; 2]) {
-    let (to_transform, sentences) = sync_channel(bound);
-    let (to_aggregate, words) = sync_channel(bound);
-    let (sentences, waiting) = (Mutex::new(sentences), [Gauge::default(), Gauge::default()]);
-    let (begin, done) = (Instant::now(), Mutex::new(Vec::new()));
-    let log = |row: usize, item: usize, from: Duration| {
-        done.lock().unwrap().push((row, item, from, begin.elapsed()));
-    };
-    let mut counts = Counts::new();
+/// Each stage in its own threads.
+fn pipeline(workers: u8, bound: u8) -> BTreeMap<String, u32> {
+    let (to_transform, sentences) = sync_channel(bound.into());
+    let (to_aggregate, words) = sync_channel(bound.into());
+    let (sentences, mut counts) = (&Mutex::new(sentences), BTreeMap::new());
     thread::scope(|scope| {
-        let (log, sentences, waiting) = (&log, &sentences, &waiting);
         scope.spawn(move || {
             for (item, sentence) in TEXT.lines().enumerate() {
-                let from = begin.elapsed();
-                let sentence = read(sentence);
-                log(0, item, from);
+                let sentence = work_on(0, item, 2 * CELL, || read(sentence));
                 to_transform.send((item, sentence)).unwrap(); // blocks while the channel is full
-                waiting[0].add(1);
             }
         });
         for worker in 1..=workers {
             let to_aggregate = to_aggregate.clone();
-            let next = || {
-                waiting[0].add(-1);
-                sentences.lock().unwrap().recv().ok()
-            };
+            let next = || sentences.lock().unwrap().recv();
             scope.spawn(move || {
-                while let Some((item, sentence)) = next() {
-                    let from = begin.elapsed();
-                    let words = transform(sentence);
-                    log(worker, item, from);
+                while let Ok((item, sentence)) = next() {
+                    let words = work_on(worker, item, 4 * CELL, || transform(sentence));
                     to_aggregate.send((item, words)).unwrap();
-                    waiting[1].add(1);
                 }
             });
         }
         drop(to_aggregate); // the workers have theirs: the channel closes with the last of them
-        waiting[1].add(-1);
         for (item, words) in words {
-            let from = begin.elapsed();
-            aggregate(&mut counts, words);
-            log(workers + 1, item, from);
-            waiting[1].add(-1);
+            work_on(workers + 1, item, CELL, || aggregate(&mut counts, words));
         }
     });
-    let (seconds, done) = (begin.elapsed().as_secs_f64(), done.into_inner().unwrap());
-    for row in 0..workers + 2 {
-        let mut line = String::new();
-        for (_, item, from, until) in done.iter().filter(|work| work.0 == row) {
-            let [from, until] = [from, until].map(|time| time.div_duration_f32(CELL) as usize);
-            line = format!("{line:<from$}{}", item.to_string().repeat(until - from));
-        }
-        let name = if row == 0 { "read" } else { ["transform", "aggregate"][row / (workers + 1)] };
-        println!("{name:<9} {line}");
-    }
-    let next_is_read = |&&(row, item, _, until): &&Work| {
-        let early = |read: &Work| (read.0, read.1) == (0, item + 1) && read.2 < until;
-        (1..=workers).contains(&row) && done.iter().any(early)
-    };
-    let overlaps = done.iter().filter(next_is_read);
-    (counts, seconds, overlaps.count(), waiting.map(|gauge| gauge.most.into_inner()))
+    counts
+}
+
+/// Works on an item, for so long: that stands for a disk, a model on another machine, a database.
+fn work_on<T>(row: u8, item: usize, time: Duration, stage: impl FnOnce() -> T) -> T {
+    let from = Instant::now();
+    thread::sleep(time);
+    let result = stage();
+    LOG.lock().unwrap().push((row, item, from, Instant::now()));
+    result
 }
 
 fn read(line: &str) -> String {
-    thread::sleep(READ * CELL); // stands for a disk
     line.to_lowercase()
 }
 
 fn transform(sentence: String) -> Vec<String> {
-    thread::sleep(TRANSFORM * CELL); // stands for a model on another machine
     sentence.split(|c: char| !c.is_alphabetic()).filter(|w| w.len() > 3).map(Into::into).collect()
 }
 
-fn aggregate(counts: &mut Counts, words: Vec<String>) {
-    thread::sleep(AGGREGATE * CELL); // stands for a database
+fn aggregate(counts: &mut BTreeMap<String, u32>, words: Vec<String>) {
     words.into_iter().for_each(|word| *counts.entry(word).or_default() += 1);
-}
-
-/// Counts up after a send and down before a receive: never more than the channel holds.
-#[derive(Default)]
-struct Gauge {
-    now: AtomicI32,
-    most: AtomicI32,
-}
-
-impl Gauge {
-    fn add(&self, change: i32) {
-        self.most.fetch_max(self.now.fetch_add(change, Relaxed) + change, Relaxed);
-    }
 }

@@ -1,4 +1,5 @@
 use std::process::{Command, Output};
+use std::time::Instant;
 
 fn run(args: &[&str]) -> Output {
     let demo = env!("CARGO_BIN_EXE_pipeline-stages");
@@ -8,23 +9,29 @@ fn run(args: &[&str]) -> Output {
 /// Name of the stage, and the cells of its timeline.
 type Row = (String, Vec<char>);
 
-/// Seconds of the pipeline and of one thread, the two most that waited, and the timeline's rows.
-fn look(args: &[&str]) -> (f64, f64, [i32; 2], Vec<Row>) {
+/// Seconds of the pipeline and of its busiest thread, the most items between the first two stages and their
+/// limit, and the timeline's rows.
+fn look(args: &[&str]) -> ([f64; 2], [u32; 2], Vec<Row>) {
+    let begin = Instant::now();
     let output = run(args);
+    let elapsed = begin.elapsed().as_secs_f64();
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let line = |start: &str| text.lines().find(|line| line.starts_with(start)).unwrap();
-    let numbers = |line: &str| -> Vec<f64> {
+    let numbers = |start: &str| -> Vec<f64> {
+        let line = text.lines().find(|line| line.starts_with(start)).unwrap();
         let words = line.split(|c: char| !c.is_ascii_digit() && c != '.');
         words.filter_map(|word| word.parse().ok()).collect()
     };
-    let times = numbers(line("pipeline "));
-    let most = numbers(line("most items"));
-    let rows =
-        text.lines().filter(|line| line.ends_with(|c: char| c.is_ascii_digit()) && line.len() > 10);
-    let rows = rows.filter(|line| ["read ", "trans", "aggre"].contains(&&line[..5]));
-    let rows = rows.map(|row| (row[..9].trim().to_string(), row[10..].chars().collect())).collect();
-    (times[0], times[1], [most[0] as i32, most[1] as i32], rows)
+    let (times, most) = (numbers("pipeline "), numbers("most items"));
+    let [seconds, busiest, sum] = times.try_into().unwrap();
+    assert!(elapsed + 0.001 >= seconds, "seen from outside: {elapsed} s: {text}");
+    assert!(sum >= 10.0 * 0.140, "no item goes faster than its stages: {text}");
+    assert!(busiest <= seconds && seconds < sum, "{text}");
+    let rows = text.lines().filter_map(|line| {
+        let name = ["read", "transform", "aggregate"].into_iter().find(|n| line.starts_with(n))?;
+        Some((name.to_string(), line[10..].chars().collect()))
+    });
+    ([seconds, busiest], [most[0] as u32, most[1] as u32], rows.collect())
 }
 
 /// The columns in which `row` has the digit of `item`.
@@ -35,12 +42,9 @@ fn columns(row: &[char], item: usize) -> Vec<usize> {
 
 #[test]
 fn stages_overlap_and_keep_the_order_of_each_item() {
-    let (seconds, serial, waited, rows) = look(&[]);
-    assert!(
-        serial >= 10.0 * 0.035 && seconds >= 10.0 * 0.020,
-        "no item goes faster than its stages"
-    );
-    assert!(waited[0] <= 2 && waited[1] <= 2, "{waited:?}");
+    let ([seconds, busiest], [most, limit], rows) = look(&[]);
+    assert!(seconds >= busiest && busiest >= 10.0 * 0.080, "{seconds} s, {busiest} s");
+    assert!(limit == 1 + 2 + 1 && most <= limit, "{most}, {limit}");
     assert_eq!(rows.len(), 3);
     let [read, transform, aggregate] = [0, 1, 2].map(|row| &rows[row].1);
     for item in 0..10 {
@@ -54,8 +58,9 @@ fn stages_overlap_and_keep_the_order_of_each_item() {
 
 #[test]
 fn a_second_worker_halves_the_slow_stage() {
-    let (seconds, serial, _, rows) = look(&["--workers", "2"]);
-    assert!(seconds >= 5.0 * 0.020 && serial >= 10.0 * 0.035, "{seconds} {serial}");
+    let ([one, _], ..) = look(&[]);
+    let ([two, _], _, rows) = look(&["--workers", "2"]);
+    assert!(two >= 5.0 * 0.080 && two < one, "{two} s, with one worker {one} s");
     let workers: Vec<_> = rows.iter().filter(|(name, _)| name == "transform").collect();
     assert_eq!(workers.len(), 2);
     for item in 0..10 {
@@ -66,10 +71,10 @@ fn a_second_worker_halves_the_slow_stage() {
 
 #[test]
 fn back_pressure_keeps_the_queues_short() {
-    let (_, _, short, _) = look(&["--bound", "1"]);
-    assert!(short.iter().all(|&most| most <= 1), "{short:?}");
-    let (_, _, long, _) = look(&["--bound", "10"]);
-    assert!(long[0] >= 3, "with room for ten, the reader runs ahead: {long:?}");
+    let (_, [short, limit], _) = look(&["--bound", "1"]);
+    assert!(limit == 1 + 1 + 1 && short <= limit, "{short}, {limit}");
+    let (_, [long, _], _) = look(&["--bound", "10"]);
+    assert!(long > short, "with room for ten the reader runs ahead: {long}, {short}");
 }
 
 #[test]
