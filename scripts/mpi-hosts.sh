@@ -102,7 +102,8 @@ export TMPDIR=$files OMPI_MCA_plm_rsh_agent=$files/agent PRTE_MCA_plm_ssh_agent=
 mpirun="mpirun --allow-run-as-root --bind-to none --mca btl tcp,self --mca mpi_yield_when_idle 1 \
   --hostfile $files/hosts -n $ranks"
 
-# Runs demo $1 over both hosts, with the arguments that follow; sets `there` and `back`, the bytes that crossed the wire.
+# Runs demo $1, with the arguments that follow, over both hosts; sets `there` and `back`, the bytes
+# that crossed the wire.
 run() {
   local before_1 before_2 demo code=0
   before_1=$(sent_by 1) before_2=$(sent_by 2)
