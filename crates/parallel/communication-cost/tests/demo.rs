@@ -1,4 +1,4 @@
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 
 const DEMO: &str = env!("CARGO_BIN_EXE_communication-cost");
 
@@ -58,6 +58,7 @@ fn on_one_core_looking_long_is_slower_than_a_pipe() {
 #[cfg(target_os = "linux")]
 #[test]
 fn the_kernel_sees_the_partners() {
+    use std::process::Stdio;
     let read = |path: String| std::fs::read_to_string(path).unwrap_or_default();
     for kill in [false, true] {
         let mut demo = Command::new(DEMO).stdout(Stdio::null()).spawn().unwrap();

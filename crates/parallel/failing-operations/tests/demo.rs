@@ -1,4 +1,3 @@
-use std::collections::BTreeSet;
 use std::process::{Command, Output};
 
 const DEMO: &str = env!("CARGO_BIN_EXE_failing-operations");
@@ -50,6 +49,7 @@ fn every_result_arrives_once_whatever_fails() {
 #[cfg(target_os = "linux")]
 #[test]
 fn the_failed_workers_were_children_and_are_gone() {
+    use std::collections::BTreeSet;
     for _ in 0..20 {
         let mut demo = Command::new(DEMO).stdout(std::process::Stdio::piped()).spawn().unwrap();
         let (tasks, mut seen) = (format!("/proc/{}/task", demo.id()), BTreeSet::new());

@@ -1,5 +1,4 @@
-use std::fs;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 use std::sync::Mutex;
 
 const DEMO: &str = env!("CARGO_BIN_EXE_python-gil");
@@ -87,6 +86,7 @@ fn one_core_shows_it_too() {
 #[cfg(target_os = "linux")]
 #[test]
 fn the_kernel_sees_threads_and_processes() {
+    use std::{fs, process::Stdio};
     let _alone = ALONE.lock();
     if has_gil("python3").is_none() {
         return;
@@ -128,10 +128,10 @@ fn a_build_without_the_gil_is_held_to_its_word() {
     let stub = std::env::temp_dir().join(format!("python-stub-{}", std::process::id()));
     // $2 is gil.py: it asks sys for _is_gil_enabled, if there is one
     let text = "#!/bin/sh\nexec python3 -c \"import sys; sys._is_gil_enabled = lambda: False\n$2\" \"$3\"\n";
-    fs::write(&stub, text).unwrap();
+    std::fs::write(&stub, text).unwrap();
     Command::new("chmod").arg("+x").arg(&stub).status().unwrap();
     let output = run(&["--python", stub.to_str().unwrap()]);
-    fs::remove_file(&stub).unwrap();
+    std::fs::remove_file(&stub).unwrap();
     assert!(String::from_utf8_lossy(&output.stdout).contains("without the GIL"), "{output:?}");
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert!(
