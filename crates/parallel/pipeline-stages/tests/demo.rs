@@ -9,8 +9,8 @@ fn run(args: &[&str]) -> Output {
 /// Name of the stage, and the cells of its timeline.
 type Row = (String, Vec<char>);
 
-/// Seconds of the pipeline and of its busiest thread, the most items between the first two stages and their
-/// limit, and the timeline's rows.
+/// Seconds of the pipeline and of its busiest thread, the most items between the first two stages
+/// and their limit, and the timeline's rows.
 fn look(args: &[&str]) -> ([f64; 2], [u32; 2], Vec<Row>) {
     let begin = Instant::now();
     let output = run(args);
