@@ -6,7 +6,7 @@
 //! can answer before that: then it depends on `--looks` which way is the fastest.
 //!
 //! Predict:  which of the three is fastest on two cores, and which if both sides share one core?
-//! Try:      cargo run --release -p communication-cost
+//! Run:      cargo run --release -p communication-cost
 //! Try:      taskset -c 0 cargo run --release -p communication-cost
 //! Try:      taskset -c 0 cargo run --release -p communication-cost -- --looks 10000
 //! See also: launch-cost, what it takes to start the two.

@@ -3,11 +3,11 @@
 //! Four ways to count together. The race may lose updates. With a mutex and with fetch_add the count
 //! is exact, but each increment has to get hold of the one counter that all threads want. A thread
 //! that races with nobody, in a variable of its own, adds its sum at the end: once is enough.
-//! Source: std::sync::atomic. Compare times with --release: unoptimised code mostly calls functions.
+//! Source: std::sync::atomic. Times with --release: unoptimised code mostly calls functions.
 //!
 //! Predict:  mutex, fetch_add, private variable: how many nanoseconds does an increment take?
-//! Try:      cargo run -p atomic-fix --release
-//! Try:      cargo run -p atomic-fix --release -- --threads 1
+//! Run:      cargo run --release -p atomic-fix
+//! Try:      cargo run --release -p atomic-fix -- --threads 1
 //! See also: race-condition; mutex-fix; race-interleavings, why one step cannot lose an update.
 
 use std::hint::black_box;
