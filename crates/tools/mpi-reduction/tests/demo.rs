@@ -187,6 +187,20 @@ fn without_mpirun_it_says_what_to_install() {
     assert!(output.stdout.is_empty());
 }
 
+/// Started by another MPI's launcher, each rank is alone, and is told that it is not.
+#[test]
+fn ranks_that_never_meet_are_a_failure() {
+    let version = Command::new("mpirun").arg("--version").output();
+    if !version.is_ok_and(|it| String::from_utf8_lossy(&it.stdout).contains("Open MPI")) {
+        return; // of MPICH these are its own variables
+    }
+    let mut rank = Command::new(DEMO);
+    let rank = rank.env("PMI_RANK", "0").env("PMI_SIZE", "2").env_remove("RUST_BACKTRACE");
+    let output = rank.output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("each rank is alone"), "{output:?}");
+}
+
 #[test]
 fn rejects_bad_arguments() {
     for args in [&["--ranks", "0"][..], &["--ranks", "17"], &["--steps", "999"], &["--no"]] {

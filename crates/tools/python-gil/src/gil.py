@@ -1,6 +1,6 @@
 """Does what each line on standard input asks for: KIND COUNT TASK AMOUNT.
 
-Every worker reports: begin, end, seconds on a core, and how often it blocked. An empty line says
+Every worker reports: seconds, of them on a core, and how often it blocked. An empty line says
 that all have ended.
 """
 
@@ -39,8 +39,8 @@ def blocked():  # how often this thread has given up its core, as it had to wait
 def work(task, amount):
     begin, before = time.monotonic(), blocked()
     task(amount)
-    report = begin, time.monotonic(), time.thread_time(), blocked() - before
-    os.write(1, ("%f %f %f %d\n" % report).encode())
+    report = time.monotonic() - begin, time.thread_time(), blocked() - before
+    os.write(1, ("%f %f %d\n" % report).encode())
 
 
 signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it without a traceback

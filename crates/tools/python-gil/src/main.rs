@@ -75,8 +75,8 @@ fn show(knobs: &Knobs, python: &mut Child) -> Result<()> {
     let which = if gil { "with" } else { "without" };
     println!("CPython {version}, {which} the GIL\n");
 
-    // Orders one row. Returns: cores busy, the most workers at work at once, how often they blocked
-    // in a second of computing, and the most that waited for the server at once.
+    // Orders one row. Returns: cores busy, workers at work at once on average, how often they
+    // blocked in a second of computing, and the most that waited for the server at once.
     let mut row = |kind: &str, workers: u32, task: &str, amount: u32| -> Result<_> {
         let begin = Instant::now();
         writeln!(orders, "{kind} {workers} {task} {}", amount / workers)?;
@@ -85,13 +85,11 @@ fn show(knobs: &Knobs, python: &mut Child) -> Result<()> {
         let numbers: Vec<Vec<f64>> = numbers.collect::<Result<_, _>>()?;
         ensure!(numbers.len() == workers as usize, "{kind}: a worker of Python failed");
         let seconds = begin.elapsed().as_secs_f64();
-        let [cpu, blocked] = [2, 3].map(|i| numbers.iter().map(|worker| worker[i]).sum::<f64>());
-        let at_work = |time| numbers.iter().filter(|w| w[0] <= time && time < w[1]).count();
-        let at_once = numbers.iter().map(|worker| at_work(worker[0])).max().unwrap_or(0);
-        let waited = MOST.swap(0, Relaxed);
+        let sum = |i: usize| numbers.iter().map(|worker| worker[i]).sum::<f64>();
+        let ([at_work, cpu, blocked], waited) = ([0, 1, 2].map(sum), MOST.swap(0, Relaxed));
         let busy = cpu / seconds;
         println!("{workers:>4} {kind:<15}{seconds:>8.3}{busy:>12.2}{blocked:>15}{waited:>17}");
-        Ok([busy, at_once as f64, blocked / cpu, waited as f64])
+        Ok([busy, at_work / seconds, blocked / cpu, waited as f64])
     };
     println!("compute: {} million rounds", knobs.rounds);
     println!("                     seconds  cores busy  times blocked  waiting at once");
@@ -113,8 +111,8 @@ fn show(knobs: &Knobs, python: &mut Child) -> Result<()> {
          {which} the GIL does that"
     );
     ensure!(
-        at_once >= 2.0 && never < 20.0,
-        "{at_once} processes computed at once, and blocked {never:.0} times a second"
+        at_once > 1.2 && never < 20.0,
+        "{at_once:.2} processes computed at once on average, and blocked {never:.0} times a second"
     );
     ensure!(alone == 1.0 && together > 1.0, "under way at once: {alone}; with threads {together}");
     print!("\ncores busy: threads {threads:.2}, processes {processes:.2}; ");
