@@ -70,9 +70,9 @@ fn main() -> Result<()> {
     println!("\nmost items read and not yet transformed: {most}, the limit is {limit}");
     ensure!(most <= limit, "back-pressure failed: {most} items were read and not yet transformed");
     ensure!(counts == expected, "the pipeline counted other words than it should");
-    ensure!(seconds < sum, "{seconds:.3} s for {sum:.3} s of work: nothing overlapped");
     print!("pipeline {seconds:.3} s: the busiest thread worked {busiest:.3} s, ");
     println!("all together {sum:.3} s");
+    ensure!(seconds < (busiest + sum) / 2.0, "that is nearer to the sum than to the slowest stage");
     Ok(())
 }
 
