@@ -77,7 +77,8 @@ fn the_kernel_sees_the_partners() {
             }
         }
         let cat = cat.expect("no child was seen");
-        assert!(kill || most == 2, "{most} threads at most");
+        // While the second way with threads begins, the thread of the first one may just be ending.
+        assert!(kill || most == 2 || most == 3, "{most} threads at most");
         // Killed, the demo has not waited for it: an event that is reported nowhere but here.
         while read(format!("/proc/{cat}/stat")).contains("(cat) ") {
             let state = read(format!("/proc/{cat}/stat"));
