@@ -23,15 +23,26 @@ fn main() {
     // as rustc's linker may belong to another compiler.
     let library = |way: &&str| {
         let mut link = kernel.get_compiler().to_command();
-        link.args(way.split(' ')).args(["-shared", "-fPIC", "-Wl,-t", "src/pi.c", "-o", &trial]);
-        let output = link.output().ok().filter(|output| output.status.success())?;
+        link.args(way.split(' '))
+            .args(["-shared", "-fPIC", "-Wl,-t", "src/pi.c", "-o", &trial]);
+        let output = link
+            .output()
+            .ok()
+            .filter(|output| output.status.success())?;
         let files = String::from_utf8_lossy(&output.stdout).into_owned();
         let mut files = files.split([' ', '(', ')', '\n']);
-        let found = files.find(|file| file.contains("/libomp.") || file.contains("/libgomp."));
-        Some((way.to_string(), found.or(way.split(' ').next_back())?.to_string()))
+        let found = files.find(|file| {
+            file.contains("/libomp.") || file.contains("/libgomp.")
+        });
+        Some((
+            way.to_string(),
+            found.or(way.split(' ').next_back())?.to_string(),
+        ))
     };
     if let Some((way, library)) = WAYS.iter().find_map(library) {
-        way.split(' ').filter(|flag| flag.starts_with('-')).for_each(|flag| _ = kernel.flag(flag));
+        way.split(' ')
+            .filter(|flag| flag.starts_with('-'))
+            .for_each(|flag| _ = kernel.flag(flag));
         println!("cargo::rustc-cfg=openmp");
         println!("cargo::rustc-link-arg={library}");
     } else {

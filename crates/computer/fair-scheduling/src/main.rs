@@ -45,7 +45,9 @@ fn main() -> Result<()> {
     let mut children = Vec::new();
     for _ in 0..knobs.processes {
         // SAFETY: this process has one thread, so the child may do all that a program may.
-        match unsafe { fork() }.map_err(|errno| anyhow!("fork refused: {errno}"))? {
+        match unsafe { fork() }
+            .map_err(|errno| anyhow!("fork refused: {errno}"))?
+        {
             ForkResult::Parent { child } => children.push(Spinner(child)),
             ForkResult::Child => {
                 alarm::set(10); // whatever happens to the parent, nothing is left after 10 s
@@ -58,7 +60,9 @@ fn main() -> Result<()> {
         }
     }
     println!("{} children compute on core {core}\n", knobs.processes);
-    println!("    PID    CPU time  gave up core  lost core  per turn  ├── fair share ──┤");
+    println!(
+        "    PID    CPU time  gave up core  lost core  per turn  ├── fair share ──┤"
+    );
     let begin = Instant::now();
     drop(gate); // one event starts all
 
@@ -66,37 +70,64 @@ fn main() -> Result<()> {
     while index < 0.99 && begin.elapsed().as_secs() < 5 {
         sleep(Duration::from_secs(1)); // the time in which they compete; on a busy machine, again
         // This process shares their core: while it looks, none of them runs.
-        seen = children.iter().map(|child| look(child.0)).collect::<Result<_>>()?;
-        let (sum, squares) = seen.iter().fold((0.0, 0.0), |(a, b), [x, ..]| (a + x, b + x * x));
+        seen = children
+            .iter()
+            .map(|child| look(child.0))
+            .collect::<Result<_>>()?;
+        let (sum, squares) = seen
+            .iter()
+            .fold((0.0, 0.0), |(a, b), [x, ..]| (a + x, b + x * x));
         index = sum * sum / (seen.len() as f64 * squares); // Jain: 1 all equal, 1/n one has all
     }
     let seconds = begin.elapsed().as_secs_f64();
 
-    let mean = seen.iter().map(|[time, ..]| time).sum::<f64>() / seen.len() as f64;
+    let mean =
+        seen.iter().map(|[time, ..]| time).sum::<f64>() / seen.len() as f64;
     for (child, [time, gave_up, lost]) in children.iter().zip(&seen) {
         let turn = time / (gave_up + lost);
         let bar = "█".repeat((18.0 * time / mean).round() as usize);
-        println!("{:>7}{time:>9.1} ms{gave_up:>14}{lost:>11}{turn:>7.1} ms  {bar}", child.0);
+        println!(
+            "{:>7}{time:>9.1} ms{gave_up:>14}{lost:>11}{turn:>7.1} ms  {bar}",
+            child.0
+        );
     }
     let switches: f64 = seen.iter().map(|[_, _, lost]| lost).sum();
-    ensure!(seen.iter().all(|[_, _, lost]| *lost > 0.0), "a process never lost the core");
-    let verdict = format!("{switches} forced switches in {seconds:.1} s: Jain's index {index:.4}");
+    ensure!(
+        seen.iter().all(|[_, _, lost]| *lost > 0.0),
+        "a process never lost the core"
+    );
+    let verdict = format!(
+        "{switches} forced switches in {seconds:.1} s: Jain's index {index:.4}"
+    );
     ensure!(index >= 0.99, "{verdict}, which is not fair");
-    println!("\n{verdict} ({:.2}: one has all, 1: equal)", 1.0 / seen.len() as f64);
+    println!(
+        "\n{verdict} ({:.2}: one has all, 1: equal)",
+        1.0 / seen.len() as f64
+    );
     Ok(())
 }
 
 /// CPU time in milliseconds; how often the child gave up the core (voluntary), and lost it (forced).
 fn look(child: Pid) -> Result<[f64; 3]> {
-    let read = |file| fs::read_to_string(format!("/proc/{child}/{file}")).context(file);
+    let read = |file| {
+        fs::read_to_string(format!("/proc/{child}/{file}")).context(file)
+    };
     let (schedstat, status) = (read("schedstat")?, read("status")?);
-    let nanoseconds: f64 = schedstat.split(' ').next().unwrap_or_default().parse()?;
+    let nanoseconds: f64 =
+        schedstat.split(' ').next().unwrap_or_default().parse()?;
     let switches = |field| -> Result<f64> {
-        let count = status.lines().find_map(|line| line.strip_prefix(field)).context(field)?;
+        let count = status
+            .lines()
+            .find_map(|line| line.strip_prefix(field))
+            .context(field)?;
         Ok(count.trim().parse()?)
     };
     let gave_up = switches("voluntary_ctxt_switches:")?;
-    Ok([nanoseconds / 1e6, gave_up, switches("nonvoluntary_ctxt_switches:")?])
+    Ok([
+        nanoseconds / 1e6,
+        gave_up,
+        switches("nonvoluntary_ctxt_switches:")?,
+    ])
 }
 
 /// Lets this process run on no other core than the one it is on now.
@@ -105,12 +136,15 @@ fn pin_to_this_core() -> Result<usize> {
     use nix::sched::{CpuSet, sched_getcpu, sched_setaffinity};
     let (core, mut only) = (sched_getcpu()?, CpuSet::new());
     only.set(core)?;
-    sched_setaffinity(Pid::from_raw(0), &only).context("cannot pin to a core")?;
+    sched_setaffinity(Pid::from_raw(0), &only)
+        .context("cannot pin to a core")?;
     Ok(core)
 }
 
 #[cfg(not(target_os = "linux"))]
 fn pin_to_this_core() -> Result<usize> {
-    eprintln!("cannot run here: it pins processes to a core, and counts switches, of Linux only");
+    eprintln!(
+        "cannot run here: it pins processes to a core, and counts switches, of Linux only"
+    );
     std::process::exit(77)
 }

@@ -40,20 +40,32 @@ fn main() -> Result<()> {
     let knobs = Knobs::parse();
     let mut system = System::new()?;
     system.refresh_memory();
-    let in_group = |limits: CGroupLimits| limits.total_memory.saturating_sub(limits.rss);
-    let free = system.cgroup_limits().map_or(u64::MAX, in_group).min(system.available_memory());
+    let in_group =
+        |limits: CGroupLimits| limits.total_memory.saturating_sub(limits.rss);
+    let free = system
+        .cgroup_limits()
+        .map_or(u64::MAX, in_group)
+        .min(system.available_memory());
     let max = (knobs.max_mib << 20).min(free / 4) as usize;
 
     let mut memory = vec![Line(ptr::null()); max / 64];
     let (pages, lines) = (shuffled(max / 4096), shuffled(64));
     let mut rows = Vec::new();
-    for size in (12..).step_by(2).map(|bits| 1 << bits).take_while(|&size| size <= max) {
+    for size in (12..)
+        .step_by(2)
+        .map(|bits| 1 << bits)
+        .take_while(|&size| size <= max)
+    {
         let count = size / 4096; // pages, of each of which a round accesses one line
-        let random = |i| 64 * pages[i % count] + lines[(i / count + i % count) % 64];
-        let order: &dyn Fn(usize) -> usize = if knobs.in_order { &|i| i } else { &random };
+        let random =
+            |i| 64 * pages[i % count] + lines[(i / count + i % count) % 64];
+        let order: &dyn Fn(usize) -> usize =
+            if knobs.in_order { &|i| i } else { &random };
         rows.push((size, chase(&mut memory, size / 64, order)?));
     }
-    let [(small, fastest), .., (large, slowest)] = rows[..] else { bail!("no free memory") };
+    let [(small, fastest), .., (large, slowest)] = rows[..] else {
+        bail!("no free memory")
+    };
 
     let longest = rows.iter().map(|row| row.1).fold(0.0, f64::max);
     let caches = data_caches();
@@ -65,14 +77,20 @@ fn main() -> Result<()> {
         println!("{:>11}  {name:<15}{time:>7.1} │{bar}", bytes(size));
     }
     let (small, large, times) = (bytes(small), bytes(large), slowest / fastest);
-    let seen = format!("an access in {large} takes {times:.1} times as long as in {small}");
+    let seen = format!(
+        "an access in {large} takes {times:.1} times as long as in {small}"
+    );
     ensure!(times >= 3.0 || knobs.in_order, "{seen}");
     println!("\n{seen}");
     Ok(())
 }
 
 /// Links `count` lines to a cycle in this order and goes round it. Returns nanoseconds per access.
-fn chase(memory: &mut [Line], count: usize, order: &dyn Fn(usize) -> usize) -> Result<f64> {
+fn chase(
+    memory: &mut [Line],
+    count: usize,
+    order: &dyn Fn(usize) -> usize,
+) -> Result<f64> {
     let mut last = order(count - 1);
     for next in (0..count).map(order) {
         memory[last].0 = &memory[next];
@@ -121,7 +139,12 @@ fn data_caches() -> Vec<(usize, String)> {
     let cache = |index| {
         let folder = format!("/sys/devices/system/cpu/cpu0/cache/index{index}");
         let read = |file| fs::read_to_string(format!("{folder}/{file}")).ok();
-        let size = read("size")?.trim().strip_suffix('K')?.parse::<usize>().ok()? << 10;
+        let size = read("size")?
+            .trim()
+            .strip_suffix('K')?
+            .parse::<usize>()
+            .ok()?
+            << 10;
         let name = format!("L{} {}", read("level")?.trim(), bytes(size));
         (read("type")? != "Instruction\n").then_some((size, name))
     };
@@ -130,5 +153,9 @@ fn data_caches() -> Vec<(usize, String)> {
 
 fn bytes(size: usize) -> String {
     let mib = size >> 20;
-    if size == mib << 20 { format!("{mib} MiB") } else { format!("{} KiB", size >> 10) }
+    if size == mib << 20 {
+        format!("{mib} MiB")
+    } else {
+        format!("{} KiB", size >> 10)
+    }
 }

@@ -54,7 +54,9 @@ fn main() -> Result<()> {
     let mut children = Vec::new();
     for nicer in [0, knobs.nice] {
         // SAFETY: this process has one thread, so the child may do all that a program may.
-        match unsafe { fork() }.map_err(|errno| anyhow!("fork refused: {errno}"))? {
+        match unsafe { fork() }
+            .map_err(|errno| anyhow!("fork refused: {errno}"))?
+        {
             ForkResult::Parent { child } => children.push(Spinner(child)),
             ForkResult::Child => {
                 alarm::set(10); // whatever happens to the parent, nothing is left after 10 s
@@ -76,13 +78,17 @@ fn main() -> Result<()> {
     while times < 0.9 && begin.elapsed().as_secs() < 8 {
         sleep(Duration::from_secs(1)); // the time in which they compete; on a busy machine, again
         // This process shares their core: while it looks, neither of them runs.
-        seen = children.iter().map(|child| look(child.0)).collect::<Result<_>>()?;
+        seen = children
+            .iter()
+            .map(|child| look(child.0))
+            .collect::<Result<_>>()?;
         times = seen.iter().map(|(_, _, time)| time).sum();
     }
     let weights: f64 = seen.iter().map(|(_, weight, _)| weight).sum();
     let mut off = 0.0;
     for (child, (nice, weight, time)) in children.iter().zip(&seen) {
-        let (predicted, measured) = (100.0 * weight / weights, 100.0 * time / times);
+        let (predicted, measured) =
+            (100.0 * weight / weights, 100.0 * time / times);
         let bar = "█".repeat((measured / 4.0).round() as usize);
         println!(
             "{:>7}{nice:>6}{weight:>8}{time:>8.3} s{predicted:>9.1} %{measured:>8.1} % {bar}",
@@ -91,18 +97,30 @@ fn main() -> Result<()> {
         off = f64::abs(measured - predicted);
     }
     let nicer = knobs.nice == 0 || seen[1].0 > seen[0].0;
-    ensure!(nicer, "both have nice value {}: nothing is nicer", seen[0].0);
-    ensure!(off <= 3.0, "measured and predicted share are {off:.1} percentage points apart");
-    println!("\nmeasured and predicted share are {off:.1} percentage points apart");
+    ensure!(
+        nicer,
+        "both have nice value {}: nothing is nicer",
+        seen[0].0
+    );
+    ensure!(
+        off <= 3.0,
+        "measured and predicted share are {off:.1} percentage points apart"
+    );
+    println!(
+        "\nmeasured and predicted share are {off:.1} percentage points apart"
+    );
     Ok(())
 }
 
 /// Nice value and CPU time in seconds, as the kernel has them, and between them the table's weight.
 fn look(child: Pid) -> Result<(i32, f64, f64)> {
     // SAFETY: getpriority(2) takes and returns numbers.
-    let nice = unsafe { libc::getpriority(libc::PRIO_PROCESS, child.as_raw() as _) };
-    let schedstat = fs::read_to_string(format!("/proc/{child}/schedstat")).context("CPU time")?;
-    let nanoseconds: f64 = schedstat.split(' ').next().unwrap_or_default().parse()?;
+    let nice =
+        unsafe { libc::getpriority(libc::PRIO_PROCESS, child.as_raw() as _) };
+    let schedstat = fs::read_to_string(format!("/proc/{child}/schedstat"))
+        .context("CPU time")?;
+    let nanoseconds: f64 =
+        schedstat.split(' ').next().unwrap_or_default().parse()?;
     Ok((nice, WEIGHT[(nice + 20) as usize].into(), nanoseconds / 1e9))
 }
 
@@ -112,12 +130,15 @@ fn pin_to_this_core() -> Result<usize> {
     use nix::sched::{CpuSet, sched_getcpu, sched_setaffinity};
     let (core, mut only) = (sched_getcpu()?, CpuSet::new());
     only.set(core)?;
-    sched_setaffinity(Pid::from_raw(0), &only).context("cannot pin to a core")?;
+    sched_setaffinity(Pid::from_raw(0), &only)
+        .context("cannot pin to a core")?;
     Ok(core)
 }
 
 #[cfg(not(target_os = "linux"))]
 fn pin_to_this_core() -> Result<usize> {
-    eprintln!("cannot run here: it pins processes to a core, and knows the weights, of Linux only");
+    eprintln!(
+        "cannot run here: it pins processes to a core, and knows the weights, of Linux only"
+    );
     std::process::exit(77)
 }

@@ -21,7 +21,8 @@ use clap::{CommandFactory, Parser, error::ErrorKind, value_parser};
 use serde::{Deserialize, Serialize};
 
 /// Where OpenPBS, TORQUE and Slurm put the index. Condor's job passes --index instead.
-const VARIABLES: [&str; 3] = ["PBS_ARRAY_INDEX", "PBS_ARRAYID", "SLURM_ARRAY_TASK_ID"];
+const VARIABLES: [&str; 3] =
+    ["PBS_ARRAY_INDEX", "PBS_ARRAYID", "SLURM_ARRAY_TASK_ID"];
 
 #[derive(Parser)]
 #[command(about)]
@@ -59,17 +60,31 @@ fn main() -> Result<()> {
         let (results, again) = merge(&knobs.merge, knobs.points)?;
         return report(&results, &again);
     }
-    let said =
-        VARIABLES.into_iter().find_map(|name| Some((name, env::var(name).ok()?.parse().ok()?)));
-    let Some((source, index)) = knobs.index.map(|index| ("--index", index)).or(said) else {
-        let text =
-            format!("no index: no --index, and no number from 0 to 65535 in any of {VARIABLES:?}");
-        Knobs::command().error(ErrorKind::MissingRequiredArgument, text).exit()
+    let said = VARIABLES
+        .into_iter()
+        .find_map(|name| Some((name, env::var(name).ok()?.parse().ok()?)));
+    let Some((source, index)) =
+        knobs.index.map(|index| ("--index", index)).or(said)
+    else {
+        let text = format!(
+            "no index: no --index, and no number from 0 to 65535 in any of {VARIABLES:?}"
+        );
+        Knobs::command()
+            .error(ErrorKind::MissingRequiredArgument, text)
+            .exit()
     };
-    let estimate = Estimate { index, points: knobs.points, hits: throw(index, knobs.points) };
+    let estimate = Estimate {
+        index,
+        points: knobs.points,
+        hits: throw(index, knobs.points),
+    };
     let file = result(&knobs.out, index);
-    write_whole(&file, &estimate).with_context(|| format!("cannot write {}", file.display()))?;
-    println!("task {index} ({source}): {} of {} points hit", estimate.hits, estimate.points);
+    write_whole(&file, &estimate)
+        .with_context(|| format!("cannot write {}", file.display()))?;
+    println!(
+        "task {index} ({source}): {} of {} points hit",
+        estimate.hits, estimate.points
+    );
     Ok(())
 }
 
@@ -89,7 +104,8 @@ fn throw(index: u16, points: u64) -> u64 {
 fn write_whole(file: &Path, estimate: &Estimate) -> Result<()> {
     // A scheduler may start a task again beside its first attempt, on another machine, even with the
     // same PID: a random name, so that no two write the same file.
-    let part = file.with_extension(format!("part-{:x}", RandomState::new().hash_one(())));
+    let part = file
+        .with_extension(format!("part-{:x}", RandomState::new().hash_one(())));
     let write = || {
         fs::create_dir_all(file.parent().unwrap_or(file))?;
         let mut content = fs::File::create(&part)?;
@@ -104,51 +120,91 @@ fn write_whole(file: &Path, estimate: &Estimate) -> Result<()> {
 fn merge(files: &[PathBuf], points: u64) -> Result<(Vec<Estimate>, Vec<u16>)> {
     let mut found = BTreeMap::new();
     for file in files {
-        let index = || file.file_stem()?.to_str()?.strip_prefix("result-")?.parse().ok();
-        let index = index().with_context(|| format!("{} has no index", file.display()))?;
-        let estimate =
-            read(file, index, points).inspect_err(|why| println!("task {index}: {why:#}"));
-        ensure!(found.insert(index, estimate.ok()).is_none(), "task {index} is there twice");
+        let index = || {
+            file.file_stem()?
+                .to_str()?
+                .strip_prefix("result-")?
+                .parse()
+                .ok()
+        };
+        let index = index()
+            .with_context(|| format!("{} has no index", file.display()))?;
+        let estimate = read(file, index, points)
+            .inspect_err(|why| println!("task {index}: {why:#}"));
+        ensure!(
+            found.insert(index, estimate.ok()).is_none(),
+            "task {index} is there twice"
+        );
     }
     let ends = found.first_key_value().zip(found.last_key_value());
-    let all = ends.map(|((first, _), (last, _))| *first..=*last).into_iter().flatten();
-    let again = all.filter(|index| !matches!(found.get(index), Some(Some(_)))).collect();
+    let all = ends
+        .map(|((first, _), (last, _))| *first..=*last)
+        .into_iter()
+        .flatten();
+    let again = all
+        .filter(|index| !matches!(found.get(index), Some(Some(_))))
+        .collect();
     Ok((found.into_values().flatten().collect(), again))
 }
 
 fn read(file: &Path, index: u16, points: u64) -> Result<Estimate> {
     let estimate: Estimate = serde_json::from_slice(&fs::read(file)?)?;
-    if (estimate.index, estimate.points) != (index, points) || estimate.hits > points {
-        bail!("{} is of task {}, {} points", file.display(), estimate.index, estimate.points);
+    if (estimate.index, estimate.points) != (index, points)
+        || estimate.hits > points
+    {
+        bail!(
+            "{} is of task {}, {} points",
+            file.display(),
+            estimate.index,
+            estimate.points
+        );
     }
     Ok(estimate)
 }
 
 fn report(results: &[Estimate], again: &[u16]) -> Result<()> {
-    ensure!(again.is_empty(), "no result of {again:?}: run only that again");
+    ensure!(
+        again.is_empty(),
+        "no result of {again:?}: run only that again"
+    );
     println!("task      hits  pi, with its 95 % interval");
     for estimate in results.iter().take(12) {
         let (pi, half) = pi(estimate.hits, estimate.points);
-        println!("{:>4}{:>10}  {pi:.5} ± {half:.5}", estimate.index, estimate.hits);
+        println!(
+            "{:>4}{:>10}  {pi:.5} ± {half:.5}",
+            estimate.index, estimate.hits
+        );
     }
     let sum = |of: fn(&Estimate) -> u64| results.iter().map(of).sum();
     let (pi, half) = pi(sum(|e| e.hits), sum(|e| e.points));
-    println!("\n{} results merged: pi is {pi:.5} ± {half:.5}", results.len());
+    println!(
+        "\n{} results merged: pi is {pi:.5} ± {half:.5}",
+        results.len()
+    );
     Ok(())
 }
 
 /// Pi, and half the width of its 95 % interval: the number of hits is binomially distributed.
 fn pi(hits: u64, points: u64) -> (f64, f64) {
     let share = hits as f64 / points as f64;
-    (4.0 * share, 4.0 * 1.96 * (share * (1.0 - share) / points as f64).sqrt())
+    (
+        4.0 * share,
+        4.0 * 1.96 * (share * (1.0 - share) / points as f64).sqrt(),
+    )
 }
 
 /// What a scheduler does, on one machine and without a queue.
 fn schedule(tasks: u16, knobs: &Knobs) -> Result<()> {
-    let files: Vec<_> = (1..=tasks).map(|index| result(&knobs.out, index)).collect();
+    let files: Vec<_> =
+        (1..=tasks).map(|index| result(&knobs.out, index)).collect();
     run((1..=tasks).collect(), knobs)?;
-    fs::File::options().write(true).open(&files[1])?.set_len(20)?;
-    println!("\nthe result of task 2 is torn: cut to its first 20 bytes\nmerge:");
+    fs::File::options()
+        .write(true)
+        .open(&files[1])?
+        .set_len(20)?;
+    println!(
+        "\nthe result of task 2 is torn: cut to its first 20 bytes\nmerge:"
+    );
     let (_, again) = merge(&files, knobs.points)?;
     ensure!(again == [2], "task 2 should run again, not {again:?}");
     println!("\nrun again: {again:?}");
@@ -162,12 +218,23 @@ fn schedule(tasks: u16, knobs: &Knobs) -> Result<()> {
 fn run(tasks: Vec<u16>, knobs: &Knobs) -> Result<()> {
     let program = env::current_exe()?;
     let start = |index: u16| {
-        let numbers = ["--index", &index.to_string(), "--points", &knobs.points.to_string()];
-        Command::new(&program).args(numbers).arg("--out").arg(&knobs.out).spawn()
+        let numbers = [
+            "--index",
+            &index.to_string(),
+            "--points",
+            &knobs.points.to_string(),
+        ];
+        Command::new(&program)
+            .args(numbers)
+            .arg("--out")
+            .arg(&knobs.out)
+            .spawn()
     };
     let started: Vec<_> = tasks.into_iter().map(start).collect();
     let ended: Vec<_> = started.into_iter().map(|task| task?.wait()).collect();
-    let well = ended.iter().all(|status| status.as_ref().is_ok_and(|status| status.success()));
+    let well = ended
+        .iter()
+        .all(|status| status.as_ref().is_ok_and(|status| status.success()));
     ensure!(well, "a task failed: {ended:?}");
     Ok(())
 }

@@ -4,14 +4,16 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 const DEMO: &str = env!("CARGO_BIN_EXE_batch-job");
-const VARIABLES: [&str; 3] = ["PBS_ARRAY_INDEX", "PBS_ARRAYID", "SLURM_ARRAY_TASK_ID"];
+const VARIABLES: [&str; 3] =
+    ["PBS_ARRAY_INDEX", "PBS_ARRAYID", "SLURM_ARRAY_TASK_ID"];
 
 /// A folder that a test has for itself, and that goes with it.
 struct Folder(PathBuf);
 
 impl Folder {
     fn new(name: &str) -> Folder {
-        let path = std::env::temp_dir().join(format!("batch-job-{name}-{}", std::process::id()));
+        let path = std::env::temp_dir()
+            .join(format!("batch-job-{name}-{}", std::process::id()));
         fs::create_dir(&path).unwrap();
         Folder(path)
     }
@@ -22,12 +24,17 @@ impl Folder {
         demo(&self.0).args(args).output().unwrap()
     }
     fn merge(&self, indexes: &[u16]) -> Output {
-        demo(&self.0).arg("--merge").args(indexes.iter().map(|i| self.result(*i))).output().unwrap()
+        demo(&self.0)
+            .arg("--merge")
+            .args(indexes.iter().map(|i| self.result(*i)))
+            .output()
+            .unwrap()
     }
     fn files(&self) -> Vec<String> {
         let entries = fs::read_dir(&self.0).unwrap();
-        let mut names: Vec<_> =
-            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        let mut names: Vec<_> = entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
         names.sort();
         names
     }
@@ -63,7 +70,9 @@ fn numbers(json: &str) -> [u64; 3] {
     let names: Vec<_> = json.split('"').skip(1).step_by(2).collect();
     assert_eq!(names, ["index", "points", "hits"]);
     assert!(json.ends_with("}\n") && json.lines().count() == 1);
-    let numbers = json.split(|c: char| !c.is_ascii_digit()).filter_map(|word| word.parse().ok());
+    let numbers = json
+        .split(|c: char| !c.is_ascii_digit())
+        .filter_map(|word| word.parse().ok());
     numbers.collect::<Vec<_>>().try_into().unwrap()
 }
 
@@ -71,7 +80,12 @@ fn numbers(json: &str) -> [u64; 3] {
 fn the_index_is_the_seed() {
     let folder = Folder::new("seed");
     let result = |index: u16| {
-        stdout(&folder.task(&["--index", &index.to_string(), "--points", "50000"]));
+        stdout(&folder.task(&[
+            "--index",
+            &index.to_string(),
+            "--points",
+            "50000",
+        ]));
         fs::read_to_string(folder.result(index)).unwrap()
     };
     let (one, two, again) = (result(1), result(2), result(1));
@@ -80,7 +94,10 @@ fn the_index_is_the_seed() {
     let [index, points, hits] = numbers(&two);
     assert_eq!([index, points], [2, 50_000]);
     // 10 standard deviations of the binomial distribution
-    assert!((hits as f64 - 50_000.0 * std::f64::consts::FRAC_PI_4).abs() < 920.0, "{hits}");
+    assert!(
+        (hits as f64 - 50_000.0 * std::f64::consts::FRAC_PI_4).abs() < 920.0,
+        "{hits}"
+    );
     assert_eq!(folder.files(), ["result-1.json", "result-2.json"]);
 }
 
@@ -88,11 +105,23 @@ fn the_index_is_the_seed() {
 fn takes_the_index_from_the_scheduler() {
     let folder = Folder::new("variables");
     for (index, name) in (7..).zip(VARIABLES) {
-        let output = demo(&folder.0).env(name, index.to_string()).output().unwrap();
-        assert!(stdout(&output).contains(&format!("task {index} ({name})")), "{output:?}");
-        assert_eq!(numbers(&fs::read_to_string(folder.result(index)).unwrap())[0], index.into());
+        let output = demo(&folder.0)
+            .env(name, index.to_string())
+            .output()
+            .unwrap();
+        assert!(
+            stdout(&output).contains(&format!("task {index} ({name})")),
+            "{output:?}"
+        );
+        assert_eq!(
+            numbers(&fs::read_to_string(folder.result(index)).unwrap())[0],
+            index.into()
+        );
     }
-    let output = demo(&folder.0).env("SLURM_ARRAY_TASK_ID", "3").args(["--index", "4"]).output();
+    let output = demo(&folder.0)
+        .env("SLURM_ARRAY_TASK_ID", "3")
+        .args(["--index", "4"])
+        .output();
     assert!(stdout(&output.unwrap()).contains("task 4 (--index)"));
 }
 
@@ -105,7 +134,13 @@ fn without_an_index_says_where_it_looks() {
         let output = demo.output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{output:?}");
         let error = String::from_utf8_lossy(&output.stderr);
-        assert!(["--index"].iter().chain(&VARIABLES).all(|name| error.contains(name)), "{error}");
+        assert!(
+            ["--index"]
+                .iter()
+                .chain(&VARIABLES)
+                .all(|name| error.contains(name)),
+            "{error}"
+        );
     }
     assert!(folder.files().is_empty());
 }
@@ -116,19 +151,32 @@ fn merges_to_the_interval_that_the_files_give() {
     let mut sums = [0.0, 0.0];
     for index in 0..5 {
         stdout(&folder.task(&["--index", &index.to_string()]));
-        let [_, points, hits] = numbers(&fs::read_to_string(folder.result(index)).unwrap());
+        let [_, points, hits] =
+            numbers(&fs::read_to_string(folder.result(index)).unwrap());
         sums = [sums[0] + points as f64, sums[1] + hits as f64];
     }
     let text = stdout(&folder.merge(&[3, 0, 1, 4, 2]));
-    assert_eq!(text, stdout(&folder.merge(&[0, 1, 2, 3, 4])), "the order does not matter");
+    assert_eq!(
+        text,
+        stdout(&folder.merge(&[0, 1, 2, 3, 4])),
+        "the order does not matter"
+    );
     let last = text.lines().last().unwrap();
-    let words: Vec<f64> = last.split([' ', ':']).filter_map(|word| word.parse().ok()).collect();
+    let words: Vec<f64> = last
+        .split([' ', ':'])
+        .filter_map(|word| word.parse().ok())
+        .collect();
     // The standard error from the sample's variance: what numpy would say of 5,000,000 zeros and fours.
     let mean = 4.0 * sums[1] / sums[0];
-    let variance = (sums[1] * (4.0 - mean).powi(2) + (sums[0] - sums[1]) * mean.powi(2)) / sums[0];
+    let variance = (sums[1] * (4.0 - mean).powi(2)
+        + (sums[0] - sums[1]) * mean.powi(2))
+        / sums[0];
     let half = 1.96 * (variance / sums[0]).sqrt();
     assert_eq!(words[0], 5.0);
-    assert!((words[1] - mean).abs() < 1e-5 && (words[2] - half).abs() < 1e-5, "{last}");
+    assert!(
+        (words[1] - mean).abs() < 1e-5 && (words[2] - half).abs() < 1e-5,
+        "{last}"
+    );
     assert!((mean - std::f64::consts::PI).abs() < 4.0 * half, "{last}");
 }
 
@@ -180,7 +228,10 @@ fn replaces_a_result_and_never_overwrites_it() {
     let mut text = String::new();
     reader.read_to_string(&mut text).unwrap();
     assert_eq!(text, old);
-    assert_eq!(numbers(&fs::read_to_string(folder.result(1)).unwrap())[1], 1_000_000);
+    assert_eq!(
+        numbers(&fs::read_to_string(folder.result(1)).unwrap())[1],
+        1_000_000
+    );
     assert_eq!(folder.files(), ["result-1.json"]);
 }
 
@@ -192,7 +243,8 @@ fn a_kill_at_any_moment_leaves_a_whole_result() {
     for moment in 0..60 {
         fs::write(folder.result(1), old).unwrap();
         let mut task = demo(&folder.0);
-        task.args(["--index", "1", "--points", "1000"]).stdout(Stdio::null());
+        task.args(["--index", "1", "--points", "1000"])
+            .stdout(Stdio::null());
         let mut task = task.spawn().unwrap();
         for _ in 0..moment * 20 {
             assert!(whole(&fs::read_to_string(folder.result(1)).unwrap()));
@@ -212,29 +264,55 @@ fn a_result_that_cannot_be_written_leaves_nothing() {
     refused(&folder.task(&["--index", "1"]), "cannot write");
     assert_eq!(folder.files(), ["result-1.json"]);
     fs::write(folder.0.join("file"), "").unwrap();
-    refused(&folder.task(&["--index", "1", "--out", "file"]), "cannot write");
+    refused(
+        &folder.task(&["--index", "1", "--out", "file"]),
+        "cannot write",
+    );
 }
 
 #[test]
 fn is_a_scheduler_for_the_lecture() {
     let folder = Folder::new("local");
-    let text = stdout(&folder.task(&["--local", "4", "--out", "target/batch-job"]));
+    let text =
+        stdout(&folder.task(&["--local", "4", "--out", "target/batch-job"]));
     assert!(
-        text.contains("task 2: EOF while parsing") && text.contains("run again: [2]"),
+        text.contains("task 2: EOF while parsing")
+            && text.contains("run again: [2]"),
         "{text}"
     );
     for (index, times) in [(1, 1), (2, 2), (3, 1), (4, 1)] {
-        assert_eq!(text.matches(&format!("task {index} (--index)")).count(), times, "{text}");
+        assert_eq!(
+            text.matches(&format!("task {index} (--index)")).count(),
+            times,
+            "{text}"
+        );
     }
-    assert!(text.lines().last().unwrap().starts_with("4 results merged: "), "{text}");
-    assert!(text.lines().count() <= 23 && text.lines().all(|line| line.chars().count() <= 80));
+    assert!(
+        text.lines()
+            .last()
+            .unwrap()
+            .starts_with("4 results merged: "),
+        "{text}"
+    );
+    assert!(
+        text.lines().count() <= 23
+            && text.lines().all(|line| line.chars().count() <= 80)
+    );
     // The other Try commands: the fifth, and the sixth that is missing.
     stdout(&folder.task(&["--index", "5", "--out", "target/batch-job"]));
     let mut merge = demo(&folder.0);
-    merge.arg("--merge").args((1..=6).map(|i| format!("target/batch-job/result-{i}.json")));
+    merge
+        .arg("--merge")
+        .args((1..=6).map(|i| format!("target/batch-job/result-{i}.json")));
     refused(&merge.output().unwrap(), "no result of [6]:");
     let text = stdout(&folder.task(&["--local", "8", "--points", "2000"]));
-    assert!(text.lines().last().unwrap().starts_with("8 results merged: "), "{text}");
+    assert!(
+        text.lines()
+            .last()
+            .unwrap()
+            .starts_with("8 results merged: "),
+        "{text}"
+    );
 }
 
 /// Seen from outside: the tasks are processes, several of them at one moment.
@@ -243,7 +321,9 @@ fn is_a_scheduler_for_the_lecture() {
 fn the_kernel_sees_the_tasks() {
     let folder = Folder::new("tasks");
     let mut scheduler = demo(&folder.0);
-    scheduler.args(["--local", "8", "--points", "10000000"]).stdout(Stdio::null());
+    scheduler
+        .args(["--local", "8", "--points", "10000000"])
+        .stdout(Stdio::null());
     let mut scheduler = scheduler.spawn().unwrap();
     let children = format!("/proc/{0}/task/{0}/children", scheduler.id());
     let (mut most, mut all) = (0, std::collections::BTreeSet::new());
@@ -253,7 +333,10 @@ fn the_kernel_sees_the_tasks() {
         all.extend(list.split_whitespace().map(str::to_string));
     }
     assert!(scheduler.wait().unwrap().success());
-    assert!(most >= 2 && all.len() == 9, "8 tasks and one again: {most} at once, {all:?}");
+    assert!(
+        most >= 2 && all.len() == 9,
+        "8 tasks and one again: {most} at once, {all:?}"
+    );
 }
 
 #[test]

@@ -41,10 +41,14 @@ struct Knobs {
 
 fn main() -> Result<()> {
     let knobs = Knobs::parse();
-    let listener = TcpListener::bind("127.0.0.1:0").context("cannot serve on loopback")?;
+    let listener =
+        TcpListener::bind("127.0.0.1:0").context("cannot serve on loopback")?;
     let server = listener.local_addr()?;
     thread::spawn(move || {
-        listener.incoming().flatten().for_each(|c| _ = thread::spawn(|| answer(c)))
+        listener
+            .incoming()
+            .flatten()
+            .for_each(|c| _ = thread::spawn(|| answer(c)))
     });
 
     println!(
@@ -52,13 +56,17 @@ fn main() -> Result<()> {
         knobs.requests
     );
     let (serial, alone) = send_all(server, knobs.requests, 1)?;
-    let (pooled, together) = send_all(server, knobs.requests, knobs.workers.into())?;
+    let (pooled, together) =
+        send_all(server, knobs.requests, knobs.workers.into())?;
     let ratio = serial / pooled;
     ensure!(
         alone == 1 && together > 1,
         "under way at once: {alone} from one thread, {together} from the pool"
     );
-    ensure!(ratio > 1.3, "the pool was only {ratio:.1} times as fast as one thread");
+    ensure!(
+        ratio > 1.3,
+        "the pool was only {ratio:.1} times as fast as one thread"
+    );
     println!(
         "\n1 thread {serial:.3} s, {} threads {pooled:.3} s: {ratio:.1} times as fast",
         knobs.workers
@@ -83,7 +91,11 @@ fn request(server: SocketAddr) -> io::Result<()> {
 }
 
 /// Sends the requests from a pool, draws who waited when, returns seconds and most under way.
-fn send_all(server: SocketAddr, requests: u16, workers: usize) -> Result<(f64, usize)> {
+fn send_all(
+    server: SocketAddr,
+    requests: u16,
+    workers: usize,
+) -> Result<(f64, usize)> {
     let (pool, (sender, answers)) = (ThreadPool::new(workers), mpsc::channel());
     MOST.store(0, Relaxed);
     let (begin, cpu) = (Instant::now(), cpu_seconds()?);
@@ -92,7 +104,12 @@ fn send_all(server: SocketAddr, requests: u16, workers: usize) -> Result<(f64, u
         pool.execute(move || {
             let from = begin.elapsed();
             let answer = request(server);
-            _ = sender.send((thread::current().id(), from, begin.elapsed(), answer));
+            _ = sender.send((
+                thread::current().id(),
+                from,
+                begin.elapsed(),
+                answer,
+            ));
         });
     }
     drop(sender);
@@ -106,18 +123,26 @@ fn send_all(server: SocketAddr, requests: u16, workers: usize) -> Result<(f64, u
             rows.push((thread, String::new()));
             rows.len() - 1
         });
-        let blocked = "▒".repeat((column(until) - column(from)).saturating_sub(1));
+        let blocked =
+            "▒".repeat((column(until) - column(from)).saturating_sub(1));
         rows[row].1 = format!("{:<1$}▌{blocked}", rows[row].1, column(from));
     }
     let (seconds, cpu) = (begin.elapsed().as_secs_f64(), cpu_seconds()? - cpu);
     let most = MOST.load(Relaxed);
-    println!("\n{workers} threads: {seconds:.3} s, CPU {cpu:.3} s, under way at once: {most}");
-    (1..).zip(rows).for_each(|(number, row)| println!("{number:>9} {}", row.1));
+    println!(
+        "\n{workers} threads: {seconds:.3} s, CPU {cpu:.3} s, under way at once: {most}"
+    );
+    (1..)
+        .zip(rows)
+        .for_each(|(number, row)| println!("{number:>9} {}", row.1));
     Ok((seconds, most))
 }
 
 /// Seconds that this process, server included, has computed so far.
 fn cpu_seconds() -> Result<f64> {
     let usage = getrusage(UsageWho::RUSAGE_SELF)?;
-    Ok((usage.user_time() + usage.system_time()).num_microseconds() as f64 / 1e6)
+    Ok(
+        (usage.user_time() + usage.system_time()).num_microseconds() as f64
+            / 1e6,
+    )
 }

@@ -39,8 +39,15 @@ fn main() -> Result<()> {
     let pipes = show("processes, pipes", process_pipes)?;
     let channels = show("threads, channels", thread_channels)?;
     let memory = show("threads, shared memory", || thread_memory(looks))?;
-    ensure!(pipes[1] > 0.5 && channels[1] > 0.1, "hardly anybody slept at a pipe or channel");
-    ensure!(memory[2] < 30.0, "somebody slept at shared memory, {} times", memory[2]);
+    ensure!(
+        pipes[1] > 0.5 && channels[1] > 0.1,
+        "hardly anybody slept at a pipe or channel"
+    );
+    ensure!(
+        memory[2] < 30.0,
+        "somebody slept at shared memory, {} times",
+        memory[2]
+    );
     print!("\nround trips/s: {:.0} of threads by memory, ", memory[0]);
     println!("{:.0} of processes by pipe", pipes[0]);
     Ok(())
@@ -48,10 +55,14 @@ fn main() -> Result<()> {
 
 /// Prints a row; returns round trips per second, how often either side slept in one of them, and
 /// how often in all, which is a few times at the start and the end in any case.
-fn show(way: &str, run: impl FnOnce() -> Result<(f64, Duration)>) -> Result<[f64; 3]> {
+fn show(
+    way: &str,
+    run: impl FnOnce() -> Result<(f64, Duration)>,
+) -> Result<[f64; 3]> {
     let before = sleeps()?;
     let (trips, time) = run()?;
-    let (rate, slept) = (trips / time.as_secs_f64(), (sleeps()? - before) as f64);
+    let (rate, slept) =
+        (trips / time.as_secs_f64(), (sleeps()? - before) as f64);
     let bar = "█".repeat((4.0 * (rate.log10() - 2.0)) as usize); // 4 cells for each factor of 10
     println!("{way:<24}{rate:>13.0}{:>17.2}  {bar}", slept / trips);
     Ok([rate, slept / trips, slept])
@@ -59,12 +70,16 @@ fn show(way: &str, run: impl FnOnce() -> Result<(f64, Duration)>) -> Result<[f64
 
 /// Voluntary context switches of this process and of the children that it has reaped.
 fn sleeps() -> Result<i64> {
-    let [this, children] = [UsageWho::RUSAGE_SELF, UsageWho::RUSAGE_CHILDREN].map(getrusage);
-    Ok(this?.voluntary_context_switches() + children?.voluntary_context_switches())
+    let [this, children] =
+        [UsageWho::RUSAGE_SELF, UsageWho::RUSAGE_CHILDREN].map(getrusage);
+    Ok(this?.voluntary_context_switches()
+        + children?.voluntary_context_switches())
 }
 
 /// Makes round trips as long as the time lasts: how many, and the time.
-fn measure(mut there_and_back: impl FnMut(u64) -> Result<u64>) -> Result<(f64, Duration)> {
+fn measure(
+    mut there_and_back: impl FnMut(u64) -> Result<u64>,
+) -> Result<(f64, Duration)> {
     let (begin, mut trips) = (Instant::now(), 0);
     while trips % 16 != 0 || begin.elapsed() < MEASURE_FOR {
         trips += 1;
@@ -76,7 +91,11 @@ fn measure(mut there_and_back: impl FnMut(u64) -> Result<u64>) -> Result<(f64, D
 /// The other process is cat, which sends back what it gets until its input is closed.
 fn process_pipes() -> Result<(f64, Duration)> {
     let mut cat = Command::new("cat");
-    let mut cat = cat.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().context("no cat")?;
+    let mut cat = cat
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("no cat")?;
     let ends = cat.stdin.take().zip(cat.stdout.take());
     let (mut there, mut back) = ends.context("no pipes")?;
     let result = measure(|value| {
@@ -93,7 +112,8 @@ fn process_pipes() -> Result<(f64, Duration)> {
 fn thread_channels() -> Result<(f64, Duration)> {
     let ((there, asked), (back, answered)) = (channel(), channel());
     thread::scope(|scope| {
-        scope.spawn(move || asked.iter().try_for_each(|value| back.send(value)));
+        scope
+            .spawn(move || asked.iter().try_for_each(|value| back.send(value)));
         measure(move |value| {
             there.send(value)?;
             Ok(answered.recv()?)
@@ -116,7 +136,8 @@ fn thread_memory(looks: u32) -> Result<(f64, Duration)> {
     };
     thread::scope(|scope| {
         scope.spawn(|| {
-            let values = iter::repeat_with(|| take(&there)).take_while(|value| *value != STOP);
+            let values = iter::repeat_with(|| take(&there))
+                .take_while(|value| *value != STOP);
             values.for_each(|value| back.store(value, SeqCst));
         });
         let result = measure(|value| {

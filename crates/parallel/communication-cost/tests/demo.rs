@@ -4,16 +4,30 @@ const DEMO: &str = env!("CARGO_BIN_EXE_communication-cost");
 
 fn run(program: &[&str], args: &[&str]) -> Output {
     let mut command = Command::new(program[0]);
-    command.args(&program[1..]).args(args).env_remove("RUST_BACKTRACE").output().unwrap()
+    command
+        .args(&program[1..])
+        .args(args)
+        .env_remove("RUST_BACKTRACE")
+        .output()
+        .unwrap()
 }
 
 /// Round trips per second, and sleeps in each, of a way.
 fn row(output: &Output, way: &str) -> [f64; 2] {
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     let text = String::from_utf8_lossy(&output.stdout);
-    assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
-    let row = text.lines().find_map(|line| line.strip_prefix(way)).expect(way);
-    let numbers: Vec<_> = row.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+    assert!(
+        text.lines().all(|line| line.chars().count() <= 80),
+        "{text}"
+    );
+    let row = text
+        .lines()
+        .find_map(|line| line.strip_prefix(way))
+        .expect(way);
+    let numbers: Vec<_> = row
+        .split_whitespace()
+        .filter_map(|word| word.parse().ok())
+        .collect();
     numbers.try_into().unwrap()
 }
 
@@ -24,8 +38,12 @@ fn check(output: &Output) -> [f64; 2] {
         assert!(rate > 0.0 && sleeps > 0.1 && sleeps < 4.5, "{output:?}");
     }
     let [[memory, sleeps], [pipes, _]] =
-        ["threads, shared memory", "processes, pipes"].map(|way| row(output, way));
-    assert!(memory > 0.0 && sleeps * memory * 0.3 < 40.0, "a few in all: {output:?}");
+        ["threads, shared memory", "processes, pipes"]
+            .map(|way| row(output, way));
+    assert!(
+        memory > 0.0 && sleeps * memory * 0.3 < 40.0,
+        "a few in all: {output:?}"
+    );
     let text = String::from_utf8_lossy(&output.stdout);
     let last = text.lines().last().unwrap().split_whitespace();
     let rates: Vec<f64> = last.filter_map(|word| word.parse().ok()).collect();
@@ -61,13 +79,17 @@ fn the_kernel_sees_the_partners() {
     use std::process::Stdio;
     let read = |path: String| std::fs::read_to_string(path).unwrap_or_default();
     for kill in [false, true] {
-        let mut demo = Command::new(DEMO).stdout(Stdio::null()).spawn().unwrap();
+        let mut demo =
+            Command::new(DEMO).stdout(Stdio::null()).spawn().unwrap();
         let tasks = format!("/proc/{}/task", demo.id());
         let (mut most, mut cat) = (0, None);
         while demo.try_wait().unwrap().is_none() {
-            most = most.max(std::fs::read_dir(&tasks).map_or(0, |entries| entries.count()));
+            most = most.max(
+                std::fs::read_dir(&tasks).map_or(0, |entries| entries.count()),
+            );
             let children = read(format!("{tasks}/{}/children", demo.id()));
-            let is_cat = |pid: &&str| read(format!("/proc/{pid}/comm")) == "cat\n";
+            let is_cat =
+                |pid: &&str| read(format!("/proc/{pid}/comm")) == "cat\n";
             let seen = children.split_whitespace().find(is_cat);
             if let Some(pid) = seen {
                 cat = Some(pid.to_string());
@@ -92,7 +114,12 @@ fn the_kernel_sees_the_partners() {
 
 #[test]
 fn rejects_bad_arguments() {
-    for args in [&["--looks", "0"][..], &["--looks", "10001"], &["--pin"], &["--no"]] {
+    for args in [
+        &["--looks", "0"][..],
+        &["--looks", "10001"],
+        &["--pin"],
+        &["--no"],
+    ] {
         let output = run(&[DEMO], args);
         assert_eq!(output.status.code(), Some(2), "{args:?}");
         assert!(!output.stderr.is_empty() && output.stdout.is_empty());

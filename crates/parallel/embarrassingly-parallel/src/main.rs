@@ -42,15 +42,24 @@ fn main() -> Result<()> {
     let knobs = Knobs::parse();
     let cores = thread::available_parallelism()?.get();
     if cores == 1 || !cfg!(target_os = "linux") {
-        eprintln!("cannot run here: it needs two cores, and Linux to tell how they are used");
+        eprintln!(
+            "cannot run here: it needs two cores, and Linux to tell how they are used"
+        );
         process::exit(77);
     }
     let (mut serial, mut alone, mut intervals) = (0.0, 0.0, Vec::new());
     let mut pool = ThreadPool::new(1);
-    println!("threads  seconds  speed-up  efficiency  cores busy  or wanted  95 % of medians");
-    for threads in (0..).map(|power| 1 << power).take_while(|&n| n < cores).chain([cores]) {
+    println!(
+        "threads  seconds  speed-up  efficiency  cores busy  or wanted  95 % of medians"
+    );
+    for threads in (0..)
+        .map(|power| 1 << power)
+        .take_while(|&n| n < cores)
+        .chain([cores])
+    {
         pool.set_num_threads(threads);
-        let (begin, before, mut rounds) = (Instant::now(), time_of_workers()?, 0.0);
+        let (begin, before, mut rounds) =
+            (Instant::now(), time_of_workers()?, 0.0);
         while rounds == 0.0 || begin.elapsed() < MEASURE_FOR {
             intervals.push(bootstrap(&pool, knobs.resamples / JOB));
             rounds += 1.0;
@@ -61,7 +70,8 @@ fn main() -> Result<()> {
         if threads == 1 {
             (serial, alone) = (wall / rounds, busy + waited);
         }
-        let (seconds, [low, high]) = (wall / rounds, intervals[intervals.len() - 1]);
+        let (seconds, [low, high]) =
+            (wall / rounds, intervals[intervals.len() - 1]);
         let (speed_up, wanted) = (serial / seconds, busy + waited);
         print!(
             "{threads:>7}{seconds:>9.3}{speed_up:>10.2}{:>10.0} %",
@@ -69,10 +79,19 @@ fn main() -> Result<()> {
         );
         println!("{busy:>12.2}{wanted:>11.2}  {low:.1} to {high:.1}");
         let parallel = threads == 1 || wanted > 1.2 * alone;
-        ensure!(parallel, "{threads} threads wanted {wanted:.2} cores, one thread {alone:.2}");
+        ensure!(
+            parallel,
+            "{threads} threads wanted {wanted:.2} cores, one thread {alone:.2}"
+        );
     }
-    ensure!(intervals.iter().all(|interval| *interval == intervals[0]), "the intervals differ");
-    println!("\nthe same interval {} times, from 1 to {cores} threads", intervals.len());
+    ensure!(
+        intervals.iter().all(|interval| *interval == intervals[0]),
+        "the intervals differ"
+    );
+    println!(
+        "\nthe same interval {} times, from 1 to {cores} threads",
+        intervals.len()
+    );
     Ok(())
 }
 
@@ -92,14 +111,16 @@ fn bootstrap(pool: &ThreadPool, jobs: u64) -> [f64; 2] {
         }
     }
     all.sort_unstable_by(f64::total_cmp);
-    [0.025, 0.975].map(|share| all[(share * (all.len() - 1) as f64).round() as usize])
+    [0.025, 0.975]
+        .map(|share| all[(share * (all.len() - 1) as f64).round() as usize])
 }
 
 /// The medians of one job's resamples: they depend on its number, and on nothing else.
 fn medians(job: u64) -> Vec<f64> {
     let mut seed = job.wrapping_mul(0xD6E8_FEB8_6659_FD93);
     let median = |_| {
-        let mut sample: [u16; 100] = array::from_fn(|_| SPEED[(random(&mut seed) % 100) as usize]);
+        let mut sample: [u16; 100] =
+            array::from_fn(|_| SPEED[(random(&mut seed) % 100) as usize]);
         sample.sort_unstable();
         f64::from(sample[49] + sample[50]) / 2.0
     };
@@ -124,7 +145,8 @@ fn time_of_workers() -> Result<[f64; 2]> {
             continue; // the main thread, which only collects
         }
         let text = fs::read_to_string(task.path().join("schedstat"))?;
-        for (sum, nanoseconds) in total.iter_mut().zip(text.split_whitespace()) {
+        for (sum, nanoseconds) in total.iter_mut().zip(text.split_whitespace())
+        {
             *sum += nanoseconds.parse::<f64>()? / 1e9;
         }
     }

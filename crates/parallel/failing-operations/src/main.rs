@@ -45,22 +45,36 @@ fn main() -> Result<()> {
     let failures = thread::scope(|scope| {
         let start = |_| scope.spawn(|| supervise(&jobs, &sender));
         let supervisors: Vec<_> = (0..knobs.workers).map(start).collect();
-        let ends = supervisors.into_iter().map(|thread| thread.join().expect("no panic"));
+        let ends = supervisors
+            .into_iter()
+            .map(|thread| thread.join().expect("no panic"));
         ends.collect::<Result<Vec<_>>>()
     })?
     .concat();
     let mut results: Vec<(u64, u64)> = receiver.try_iter().collect();
     results.sort_unstable();
 
-    let pairs: Vec<_> = results.iter().map(|(job, result)| format!("{job}:{result}")).collect();
+    let pairs: Vec<_> = results
+        .iter()
+        .map(|(job, result)| format!("{job}:{result}"))
+        .collect();
     println!("\n{}\n", pairs.join("  "));
     let right = (1..=JOBS).map(|job| (job, job * job));
-    ensure!(results.into_iter().eq(right), "results are missing, wrong or double");
+    ensure!(
+        results.into_iter().eq(right),
+        "results are missing, wrong or double"
+    );
     for kind in ["crashed", "hangs", "answers nonsense"] {
-        ensure!(failures.iter().any(|failure| failure.starts_with(kind)), "no worker {kind}");
+        ensure!(
+            failures.iter().any(|failure| failure.starts_with(kind)),
+            "no worker {kind}"
+        );
     }
-    let (failed, started) = (failures.len(), usize::from(knobs.workers) + failures.len());
-    println!("{JOBS} jobs, each result once; {started} workers started, as {failed} failed");
+    let (failed, started) =
+        (failures.len(), usize::from(knobs.workers) + failures.len());
+    println!(
+        "{JOBS} jobs, each result once; {started} workers started, as {failed} failed"
+    );
     Ok(())
 }
 
@@ -76,10 +90,16 @@ fn supervise(
         match worker.ask(job, attempt) {
             Ok(result) => results.send((job, result))?,
             Err(failure) => {
-                ensure!(attempt < 5, "job {job}: {attempt} workers failed, the last one {failure}");
+                ensure!(
+                    attempt < 5,
+                    "job {job}: {attempt} workers failed, the last one {failure}"
+                );
                 let failed = worker.process.id();
                 worker = Worker::start()?; // the failed one is dropped: killed and reaped
-                println!("job {job}: worker {failed} {failure}; now {}", worker.process.id());
+                println!(
+                    "job {job}: worker {failed} {failure}; now {}",
+                    worker.process.id()
+                );
                 failures.push(failure.to_string());
                 jobs.lock().expect("no panic").push_back((job, attempt + 1));
             }
@@ -97,10 +117,16 @@ struct Worker {
 impl Worker {
     fn start() -> Result<Worker> {
         let mut command = Command::new(env::current_exe()?);
-        command.arg("--be-worker").stdin(Stdio::piped()).stdout(Stdio::piped());
+        command
+            .arg("--be-worker")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
         let mut process = command.spawn().context("cannot start a worker")?;
-        let answers = BufReader::new(process.stdout.take().context("its standard output")?);
-        let (mut worker, mut line) = (Worker { process, answers }, String::new());
+        let answers = BufReader::new(
+            process.stdout.take().context("its standard output")?,
+        );
+        let (mut worker, mut line) =
+            (Worker { process, answers }, String::new());
         worker.answers.read_line(&mut line)?; // it may take its time to start, but not to answer
         ensure!(line == "ready\n", "a worker ended before it was ready");
         Ok(worker)
@@ -109,11 +135,23 @@ impl Worker {
     fn ask(&mut self, job: u64, attempt: u32) -> Result<u64> {
         let jobs = self.process.stdin.as_mut().context("its standard input")?;
         _ = writeln!(jobs, "{job} {attempt}"); // if it is dead, that shows below
-        let mut fds = [PollFd::new(self.answers.get_ref().as_fd(), PollFlags::POLLIN)];
-        ensure!(poll(&mut fds, PATIENCE_MS)? > 0, "hangs: no answer for {PATIENCE_MS} ms");
+        let mut fds = [PollFd::new(
+            self.answers.get_ref().as_fd(),
+            PollFlags::POLLIN,
+        )];
+        ensure!(
+            poll(&mut fds, PATIENCE_MS)? > 0,
+            "hangs: no answer for {PATIENCE_MS} ms"
+        );
         let mut line = String::new();
-        ensure!(self.answers.read_line(&mut line)? > 0, "crashed: {}", self.process.wait()?);
-        let answer = line.split_once(' ').filter(|(word, _)| *word == job.to_string());
+        ensure!(
+            self.answers.read_line(&mut line)? > 0,
+            "crashed: {}",
+            self.process.wait()?
+        );
+        let answer = line
+            .split_once(' ')
+            .filter(|(word, _)| *word == job.to_string());
         let answer = answer.and_then(|(_, number)| number.trim().parse().ok());
         answer.with_context(|| format!("answers nonsense: {}", line.trim()))
     }

@@ -3,7 +3,11 @@ use std::process::{Command, Output};
 const DEMO: &str = env!("CARGO_BIN_EXE_failing-operations");
 
 fn run(args: &[&str]) -> Output {
-    Command::new(DEMO).args(args).env_remove("RUST_BACKTRACE").output().unwrap()
+    Command::new(DEMO)
+        .args(args)
+        .env_remove("RUST_BACKTRACE")
+        .output()
+        .unwrap()
 }
 
 /// The line of results, of each failure the job, the worker and what it did, and the count of
@@ -11,7 +15,11 @@ fn run(args: &[&str]) -> Output {
 fn look(output: &Output) -> (String, Vec<(String, String, String)>, usize) {
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     let text = String::from_utf8_lossy(&output.stdout);
-    assert!(text.lines().count() <= 24 && text.lines().all(|l| l.chars().count() <= 80), "{text}");
+    assert!(
+        text.lines().count() <= 24
+            && text.lines().all(|l| l.chars().count() <= 80),
+        "{text}"
+    );
     let results = text.lines().find(|line| line.starts_with("1:")).unwrap();
     let failures = text.lines().filter_map(|line| {
         let (job, rest) = line.strip_prefix("job ")?.split_once(": worker ")?;
@@ -21,7 +29,8 @@ fn look(output: &Output) -> (String, Vec<(String, String, String)>, usize) {
     let failures: Vec<_> = failures.collect();
     // 12 jobs, each result once; 6 workers started, as 3 failed
     let words = text.lines().last().unwrap().split(' ');
-    let numbers: Vec<usize> = words.filter_map(|word| word.parse().ok()).collect();
+    let numbers: Vec<usize> =
+        words.filter_map(|word| word.parse().ok()).collect();
     assert!(numbers[0] == 12 && numbers[2] == failures.len(), "{text}");
     (results.into(), failures, numbers[1])
 }
@@ -31,11 +40,15 @@ fn every_result_arrives_once_whatever_fails() {
     for workers in [1, 3, 8] {
         let output = run(&["--workers", &workers.to_string()]);
         let (results, failures, started) = look(&output);
-        let right: Vec<_> = (1..=12).map(|job| format!("{job}:{}", job * job)).collect();
+        let right: Vec<_> =
+            (1..=12).map(|job| format!("{job}:{}", job * job)).collect();
         assert_eq!(results, right.join("  "));
         assert_eq!(started, workers + failures.len());
-        for (job, kind) in [("2", "crashed: signal: 9"), ("5", "hangs"), ("8", "answers nonsense")]
-        {
+        for (job, kind) in [
+            ("2", "crashed: signal: 9"),
+            ("5", "hangs"),
+            ("8", "answers nonsense"),
+        ] {
             let noticed = |(at, _, failure): &(String, String, String)| {
                 at == job && failure.starts_with(kind)
             };
@@ -51,27 +64,48 @@ fn every_result_arrives_once_whatever_fails() {
 fn the_failed_workers_were_children_and_are_gone() {
     use std::collections::BTreeSet;
     for _ in 0..20 {
-        let mut demo = Command::new(DEMO).stdout(std::process::Stdio::piped()).spawn().unwrap();
-        let (tasks, mut seen) = (format!("/proc/{}/task", demo.id()), BTreeSet::new());
+        let mut demo = Command::new(DEMO)
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (tasks, mut seen) =
+            (format!("/proc/{}/task", demo.id()), BTreeSet::new());
         while demo.try_wait().unwrap().is_none() {
-            for task in std::fs::read_dir(&tasks).into_iter().flatten().flatten() {
-                let children = std::fs::read_to_string(task.path().join("children"));
-                seen.extend(children.unwrap_or_default().split_whitespace().map(String::from));
+            for task in
+                std::fs::read_dir(&tasks).into_iter().flatten().flatten()
+            {
+                let children =
+                    std::fs::read_to_string(task.path().join("children"));
+                seen.extend(
+                    children
+                        .unwrap_or_default()
+                        .split_whitespace()
+                        .map(String::from),
+                );
             }
         }
         let output = demo.wait_with_output().unwrap();
         let (_, failures, started) = look(&output);
-        assert!(started == 3 + failures.len() && failures.len() >= 3, "{output:?}");
+        assert!(
+            started == 3 + failures.len() && failures.len() >= 3,
+            "{output:?}"
+        );
         assert!(seen.len() <= started, "{seen:?} {output:?}");
         for pid in &seen {
-            let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-            assert!(!name.starts_with("failing-op"), "worker {pid} outlived the demo");
+            let name = std::fs::read_to_string(format!("/proc/{pid}/comm"))
+                .unwrap_or_default();
+            assert!(
+                !name.starts_with("failing-op"),
+                "worker {pid} outlived the demo"
+            );
         }
         if failures.iter().all(|(_, pid, _)| seen.contains(pid)) {
             return;
         }
     }
-    panic!("in each of 20 runs, a failed worker was none of the demo's children");
+    panic!(
+        "in each of 20 runs, a failed worker was none of the demo's children"
+    );
 }
 
 /// A worker by itself, as the supervisor talks to it.

@@ -53,7 +53,10 @@ fn main() -> Result<()> {
     let good = run("fork, then load", bytes, false)?;
     let bad = run("load, then fork", bytes, true)?;
     let ratio = bad as f64 / good as f64;
-    ensure!(ratio > 1.5, "loading before the fork took only {ratio:.1} times the memory");
+    ensure!(
+        ratio > 1.5,
+        "loading before the fork took only {ratio:.1} times the memory"
+    );
     println!("\nloading before the fork took {ratio:.1} times the memory");
     Ok(())
 }
@@ -66,7 +69,9 @@ fn run(label: &str, bytes: usize, load_first: bool) -> Result<u64> {
     let (begin, mut workers) = (Instant::now(), Vec::new());
     for number in 0..WORKERS {
         // SAFETY: this process has one thread, so the child may do all that a program may.
-        match unsafe { fork() }.map_err(|errno| anyhow!("fork refused: {errno}"))? {
+        match unsafe { fork() }
+            .map_err(|errno| anyhow!("fork refused: {errno}"))?
+        {
             ForkResult::Parent { child } => workers.push(Worker(child)),
             ForkResult::Child => {
                 alarm::set(10); // whatever happens to the parent, nothing is left after 10 s
@@ -87,7 +92,8 @@ fn run(label: &str, bytes: usize, load_first: bool) -> Result<u64> {
     }
     let forks = begin.elapsed();
     drop((gate, tell));
-    done.read_exact(&mut [0; WORKERS]).context("a worker died")?;
+    done.read_exact(&mut [0; WORKERS])
+        .context("a worker died")?;
 
     let mut faults = page_faults(getpid())? - faults_before;
     let mut kib = pss(getpid())?;
@@ -115,6 +121,9 @@ fn pss(pid: Pid) -> Result<u64> {
 
 fn kib(file: &str, field: &str) -> Result<u64> {
     let text = fs::read_to_string(file)?;
-    let line = text.lines().find_map(|line| line.strip_prefix(field)).context("no such field")?;
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix(field))
+        .context("no such field")?;
     Ok(line.trim().trim_end_matches(" kB").parse()?)
 }

@@ -31,14 +31,17 @@ struct Knobs {
 
 fn main() -> Result<()> {
     let launches = usize::from(Knobs::parse().launches);
-    println!("launched              median      10 % to 90 %      1 % of a job of");
+    println!(
+        "launched              median      10 % to 90 %      1 % of a job of"
+    );
     // Processes first: fork is for a process that has one thread.
     let python = || fork_and_wait(&[c"python3", c"-c", c"pass"]);
     let python = measure("fork + exec python3", launches / 20, python);
     if let Err(error) = &python {
         println!("python3: {error}");
     }
-    let exec = measure("fork + exec true", launches, || fork_and_wait(&[c"true"]))?;
+    let exec =
+        measure("fork + exec true", launches, || fork_and_wait(&[c"true"]))?;
     let fork = measure("fork", launches, || fork_and_wait(&[]))?;
     let thread = measure("thread", launches, || {
         let thread = thread::Builder::new().spawn(|| ())?;
@@ -56,11 +59,17 @@ fn main() -> Result<()> {
     })?;
 
     // A busy moment of the machine makes launches slow, but not all of them: the fastest tenth.
-    let in_order = calls[0] < 1000 * thread[0] && thread[0] < exec[0] && fork[0] < exec[0];
+    let in_order =
+        calls[0] < 1000 * thread[0] && thread[0] < exec[0] && fork[0] < exec[0];
     ensure!(in_order, "not in the order expected");
-    let in_calls = |[_, median]: [Duration; 2]| 1000.0 * median.div_duration_f64(calls[1]);
-    let (name, program) = python.map_or(("program", exec), |python| ("Python", python));
-    print!("\na thread takes as long as {:.0} calls, ", in_calls(thread));
+    let in_calls =
+        |[_, median]: [Duration; 2]| 1000.0 * median.div_duration_f64(calls[1]);
+    let (name, program) =
+        python.map_or(("program", exec), |python| ("Python", python));
+    print!(
+        "\na thread takes as long as {:.0} calls, ",
+        in_calls(thread)
+    );
     println!("a {name} as {:.1} million", in_calls(program) / 1e6);
     Ok(())
 }
@@ -70,14 +79,19 @@ fn work() {}
 
 /// Launches again and again, until each has finished, and prints a row with a bar: two cells for
 /// each factor of ten above 1 ns. Returns the time that a tenth was faster than, and the median.
-fn measure(name: &str, launches: usize, launch: impl Fn() -> Result<()>) -> Result<[Duration; 2]> {
+fn measure(
+    name: &str,
+    launches: usize,
+    launch: impl Fn() -> Result<()>,
+) -> Result<[Duration; 2]> {
     let time = |_| {
         let begin = Instant::now();
         launch().map(|()| begin.elapsed())
     };
     let mut times = (0..launches).map(time).collect::<Result<Vec<_>>>()?;
     times.sort_unstable();
-    let [low, median, high] = [10, 50, 90].map(|percent| times[percent * launches / 100]);
+    let [low, median, high] =
+        [10, 50, 90].map(|percent| times[percent * launches / 100]);
     let bar = "█".repeat((2.0 * (median.as_nanos() as f64).log10()) as usize);
     let (spread, job) = (format!("{low:.1?} to {high:.1?}"), 100 * median);
     println!("{name:<20}{median:>8.1?}  {spread:<19}{job:>9.1?}  {bar}");
@@ -90,7 +104,9 @@ fn fork_and_wait(program: &[&CStr]) -> Result<()> {
     match unsafe { fork() }.map_err(|errno| anyhow!("fork refused: {errno}"))? {
         ForkResult::Child => {
             alarm::set(10); // whatever happens to the parent, nothing is left after 10 s
-            let failed = program.first().is_some_and(|name| execvp(name, program).is_err());
+            let failed = program
+                .first()
+                .is_some_and(|name| execvp(name, program).is_err());
             process::exit(if failed { 127 } else { 0 })
         }
         ForkResult::Parent { child } => {

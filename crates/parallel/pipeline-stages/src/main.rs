@@ -55,8 +55,8 @@ fn main() -> Result<()> {
             line = format!("{line:<0$}{digits}", cell(from));
             busy += (*until - *from).as_secs_f64();
         }
-        let name =
-            ["read", "transform", "aggregate"][(row > 0) as usize + (row > workers) as usize];
+        let name = ["read", "transform", "aggregate"]
+            [(row > 0) as usize + (row > workers) as usize];
         println!("{name:<9} {line}");
         (busiest, sum) = (busiest.max(busy), sum + busy);
     }
@@ -67,12 +67,25 @@ fn main() -> Result<()> {
         most = most.max(between);
     }
     let limit = 1 + bound + workers; // in the reader's hand, in the channel, in the workers' hands
-    println!("\nmost items read and not yet transformed: {most}, the limit is {limit}");
-    ensure!(most <= limit, "back-pressure failed: {most} items were read and not yet transformed");
-    ensure!(counts == expected, "the pipeline counted other words than it should");
-    print!("pipeline {seconds:.3} s: the busiest thread worked {busiest:.3} s, ");
+    println!(
+        "\nmost items read and not yet transformed: {most}, the limit is {limit}"
+    );
+    ensure!(
+        most <= limit,
+        "back-pressure failed: {most} items were read and not yet transformed"
+    );
+    ensure!(
+        counts == expected,
+        "the pipeline counted other words than it should"
+    );
+    print!(
+        "pipeline {seconds:.3} s: the busiest thread worked {busiest:.3} s, "
+    );
     println!("all together {sum:.3} s");
-    ensure!(seconds < (busiest + sum) / 2.0, "that is nearer to the sum than to the slowest stage");
+    ensure!(
+        seconds < (busiest + sum) / 2.0,
+        "that is nearer to the sum than to the slowest stage"
+    );
     Ok(())
 }
 
@@ -93,7 +106,8 @@ fn pipeline(workers: u8, bound: u8) -> BTreeMap<String, u32> {
             let next = || sentences.lock().unwrap().recv();
             scope.spawn(move || {
                 while let Ok((item, sentence)) = next() {
-                    let words = work_on(worker, item, 4 * CELL, || transform(sentence));
+                    let words =
+                        work_on(worker, item, 4 * CELL, || transform(sentence));
                     to_aggregate.send((item, words)).unwrap();
                 }
             });
@@ -107,7 +121,12 @@ fn pipeline(workers: u8, bound: u8) -> BTreeMap<String, u32> {
 }
 
 /// Works on an item, for so long: that stands for a disk, a model on another machine, a database.
-fn work_on<T>(row: u8, item: usize, time: Duration, stage: impl FnOnce() -> T) -> T {
+fn work_on<T>(
+    row: u8,
+    item: usize,
+    time: Duration,
+    stage: impl FnOnce() -> T,
+) -> T {
     let from = Instant::now();
     thread::sleep(time);
     let result = stage();
@@ -120,9 +139,15 @@ fn read(line: &str) -> String {
 }
 
 fn transform(sentence: String) -> Vec<String> {
-    sentence.split(|c: char| !c.is_alphabetic()).filter(|w| w.len() > 3).map(Into::into).collect()
+    sentence
+        .split(|c: char| !c.is_alphabetic())
+        .filter(|w| w.len() > 3)
+        .map(Into::into)
+        .collect()
 }
 
 fn aggregate(counts: &mut BTreeMap<String, u32>, words: Vec<String>) {
-    words.into_iter().for_each(|word| *counts.entry(word).or_default() += 1);
+    words
+        .into_iter()
+        .for_each(|word| *counts.entry(word).or_default() += 1);
 }

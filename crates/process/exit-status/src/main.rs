@@ -26,13 +26,21 @@ const CASES: &[Case] = &[
     ("exit-7", || exit(7), "exit status: 7"),
     ("exit-137", || exit(137), "exit status: 137"),
     ("panic", || panic!("on purpose"), "exit status: 101"),
-    ("rust-divides", || exit(black_box(1) / black_box(0)), "exit status: 101"), // a panic
+    (
+        "rust-divides",
+        || exit(black_box(1) / black_box(0)),
+        "exit status: 101",
+    ), // a panic
     #[cfg(target_arch = "x86_64")]
     ("cpu-divides", cpu_divides, "signal: 8 (SIGFPE)"),
     #[cfg(target_arch = "aarch64")]
     ("cpu-divides", cpu_divides, "exit status: 0"),
     ("abort", || abort(), "signal: 6 (SIGABRT)"),
-    ("sigkill", || exit(raise(SIGKILL).is_err().into()), "signal: 9 (SIGKILL)"),
+    (
+        "sigkill",
+        || exit(raise(SIGKILL).is_err().into()),
+        "signal: 9 (SIGKILL)",
+    ),
 ];
 
 #[derive(Parser)]
@@ -45,30 +53,48 @@ struct Knobs {
 
 fn main() -> Result<()> {
     let knobs = Knobs::parse();
-    if let Some((_, end, _)) = CASES.iter().find(|case| knobs.end.as_deref() == Some(case.0)) {
+    if let Some((_, end, _)) = CASES
+        .iter()
+        .find(|case| knobs.end.as_deref() == Some(case.0))
+    {
         without_core_dump()?;
         end()
     }
     let demo = env::current_exe()?;
-    println!("             status  exit code  core  signal                              $? of");
-    println!("child        word    bits 15-8  7     6 to 0   decoded              $?      sh");
+    println!(
+        "             status  exit code  core  signal                              $? of"
+    );
+    println!(
+        "child        word    bits 15-8  7     6 to 0   decoded              $?      sh"
+    );
     let mut as_137 = Vec::new();
     for &(name, _, expected) in CASES {
         let mut child = Command::new(&demo);
-        let status = child.args(["--end", name]).stderr(Stdio::null()).status()?;
+        let status =
+            child.args(["--end", name]).stderr(Stdio::null()).status()?;
         let word = status.into_raw(); // as waitpid(2) gave it
-        let (code, core, signal) = (word >> 8 & 0xff, word >> 7 & 1, word & 0x7f);
+        let (code, core, signal) =
+            (word >> 8 & 0xff, word >> 7 & 1, word & 0x7f);
         let dollar = if signal == 0 { code } else { 128 + signal }; // a shell's rule
 
         let mut sh = Command::new("sh"); // the same program, as a child of a shell
-        sh.args(["-c", "\"$0\" --end $1; echo $?"]).arg(&demo).arg(name).stderr(Stdio::null());
+        sh.args(["-c", "\"$0\" --end $1; echo $?"])
+            .arg(&demo)
+            .arg(name)
+            .stderr(Stdio::null());
         let printed = sh.output().context("cannot run sh")?.stdout;
-        let by_sh: i32 = str::from_utf8(&printed)?.trim().parse().context("no $? from sh")?;
+        let by_sh: i32 = str::from_utf8(&printed)?
+            .trim()
+            .parse()
+            .context("no $? from sh")?;
 
         let decoded = status.to_string(); // by <sys/wait.h>: WIFEXITED, WTERMSIG and so on
         print!("{name:<13}{word:#06x}  {code:08b}   {core}     {signal:07b}  ");
         println!("{decoded:<20}{dollar:>3}{by_sh:>8}");
-        ensure!(decoded == expected && by_sh == dollar, "{expected} and the same $? were expected");
+        ensure!(
+            decoded == expected && by_sh == dollar,
+            "{expected} and the same $? were expected"
+        );
         as_137.extend((by_sh == 137).then(|| format!("{name} ({word:#06x})")));
     }
     println!("\n$? is 137 for {}", as_137.join(" and for "));

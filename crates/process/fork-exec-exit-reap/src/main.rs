@@ -33,7 +33,9 @@ struct Knobs {
 fn main() -> anyhow::Result<()> {
     let knobs = Knobs::parse();
     if !cfg!(target_os = "linux") {
-        eprintln!("cannot run here: it reads the child's name and state from Linux's /proc");
+        eprintln!(
+            "cannot run here: it reads the child's name and state from Linux's /proc"
+        );
         process::exit(77);
     }
     let (parent, old_name) = (getpid(), read_proc(getpid(), "Name"));
@@ -41,7 +43,9 @@ fn main() -> anyhow::Result<()> {
     println!("        {parent:<23}runs {old_name:?}");
 
     // SAFETY: this process has one thread, so the child may do all that a program may.
-    let child = match unsafe { fork() }.map_err(|errno| anyhow!("fork refused: {errno}"))? {
+    let child = match unsafe { fork() }
+        .map_err(|errno| anyhow!("fork refused: {errno}"))?
+    {
         ForkResult::Child => become_program(&knobs),
         ForkResult::Parent { child } => child,
     };
@@ -50,17 +54,29 @@ fn main() -> anyhow::Result<()> {
         use nix::sys::wait::{Id, WaitPidFlag, waitid};
         waitid(Id::Pid(child), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT)?; // do not reap yet
     }
-    let (new_name, state) = (read_proc(child, "Name"), read_proc(child, "State"));
-    println!("exit                   {child:<8}ran {new_name:?}, state {state}");
+    let (new_name, state) =
+        (read_proc(child, "Name"), read_proc(child, "State"));
+    println!(
+        "exit                   {child:<8}ran {new_name:?}, state {state}"
+    );
 
     let status = waitpid(child, None)?;
     println!("reap    {parent:<7}◀────── {child:<8}waitpid: {status:?}");
     let gone = kill(child, None); // signal 0 asks whether the PID exists
     println!("        {parent:<7}──────▶ {child:<8}kill, signal 0: {gone:?}");
 
-    ensure!(new_name != old_name, "exec failed: {child} still ran {old_name:?}, {status:?}");
-    ensure!(status == WaitStatus::Exited(child, knobs.exit_code.into()), "unexpected: {status:?}");
-    ensure!(gone == Err(Errno::ESRCH), "PID {child} exists after it was reaped");
+    ensure!(
+        new_name != old_name,
+        "exec failed: {child} still ran {old_name:?}, {status:?}"
+    );
+    ensure!(
+        status == WaitStatus::Exited(child, knobs.exit_code.into()),
+        "unexpected: {status:?}"
+    );
+    ensure!(
+        gone == Err(Errno::ESRCH),
+        "PID {child} exists after it was reaped"
+    );
     println!(
         "\nPID {child} was {old_name:?}, then {new_name:?}, exited with {}, is gone",
         knobs.exit_code
@@ -72,10 +88,17 @@ fn main() -> anyhow::Result<()> {
 fn become_program(knobs: &Knobs) -> ! {
     alarm::set(10); // exec keeps it: whatever happens, nothing is left after 10 s
     let (parent, child) = (getppid(), getpid());
-    println!("fork    {parent:<7}──────▶ {child:<8}runs {:?}", read_proc(child, "Name"));
-    println!("exec                   {child:<8}execvp {:?}", knobs.program);
+    println!(
+        "fork    {parent:<7}──────▶ {child:<8}runs {:?}",
+        read_proc(child, "Name")
+    );
+    println!(
+        "exec                   {child:<8}execvp {:?}",
+        knobs.program
+    );
 
-    let script = CString::new(format!("exit {}", knobs.exit_code)).expect("no NUL in it");
+    let script = CString::new(format!("exit {}", knobs.exit_code))
+        .expect("no NUL in it");
     let Err(errno) = execvp(&knobs.program, &[&knobs.program, c"-c", &script]);
     eprintln!("child {child}: execvp {:?}: {errno}", knobs.program);
     process::exit(127) // what a shell exits with when there is no such command
@@ -83,7 +106,10 @@ fn become_program(knobs: &Knobs) -> ! {
 
 /// One field of /proc/PID/status. The name is the program's, cut to 15 bytes.
 fn read_proc(pid: Pid, field: &str) -> String {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(":\t"));
+    let status =
+        fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix(field)?.strip_prefix(":\t"));
     line.unwrap_or("unknown").to_string()
 }

@@ -33,42 +33,71 @@ struct Knobs {
 fn main() -> Result<()> {
     let knobs = Knobs::parse();
     if !cfg!(target_os = "linux") {
-        eprintln!("cannot run here: it reads the map of its memory from Linux's /proc");
+        eprintln!(
+            "cannot run here: it reads the map of its memory from Linux's /proc"
+        );
         process::exit(77);
     }
     let (mut heap, mut stack) = (vec![1_u8; knobs.heap as usize], 1_u8);
     let mut bytes: [(&str, *mut u8); 5] = [
         ("text", main as *mut u8), // the first instruction of this function
         ("data", &raw mut DATA),
-        ("bss", (&raw mut BSS).cast::<u8>().wrapping_add(BSS_SIZE / 2)),
+        (
+            "bss",
+            (&raw mut BSS).cast::<u8>().wrapping_add(BSS_SIZE / 2),
+        ),
         ("heap", heap.as_mut_ptr()),
         ("stack", &raw mut stack),
     ];
     bytes.sort_by_key(|&(_, address)| address);
 
-    println!("         one byte at   in this line of /proc/self/maps        who writes there");
+    println!(
+        "         one byte at   in this line of /proc/self/maps        who writes there"
+    );
     let mut above = None;
     for (segment, address) in bytes.into_iter().rev() {
         let (start, end, line) = line_of_maps(address as usize)?;
-        match above.replace(start).map(|above: usize| above.saturating_sub(end)) {
+        match above
+            .replace(start)
+            .map(|above: usize| above.saturating_sub(end))
+        {
             None => println!("       ┌──────────────┐"),
             Some(0) => println!("       ├──────────────┤"),
-            Some(gap) => println!("       ├{:┄^14}┤", format!(" {} ", human(gap))),
+            Some(gap) => {
+                println!("       ├{:┄^14}┤", format!(" {} ", human(gap)))
+            }
         }
         let writer = write_in_child(address)?;
-        println!("{segment:<7}│ {:012x} │ {line:<46} {writer}", address as usize);
-        ensure!(line.contains(" rw") == (segment != "text"), "{segment} is in {line}");
-        ensure!(line.contains(" rw") == (writer == "lives"), "who writes to {line}: {writer}");
+        println!(
+            "{segment:<7}│ {:012x} │ {line:<46} {writer}",
+            address as usize
+        );
+        ensure!(
+            line.contains(" rw") == (segment != "text"),
+            "{segment} is in {line}"
+        );
+        ensure!(
+            line.contains(" rw") == (writer == "lives"),
+            "who writes to {line}: {writer}"
+        );
     }
     println!("       └──────────────┘");
     if stdin().is_terminal() {
-        println!("Look from another terminal: pmap {}; then press Enter.", process::id());
+        println!(
+            "Look from another terminal: pmap {}; then press Enter.",
+            process::id()
+        );
         stdin().read_line(&mut String::new())?;
     }
     let file = fs::metadata(env::current_exe()?)?.len() as usize;
-    ensure!(file < BSS_SIZE, "the file is not smaller than the bss: {file} bytes");
+    ensure!(
+        file < BSS_SIZE,
+        "the file is not smaller than the bss: {file} bytes"
+    );
     let (bss, file) = (human(BSS_SIZE), human(file));
-    println!("only text is read-only; the bss has {bss}, the whole file {file}");
+    println!(
+        "only text is read-only; the bss has {bss}, the whole file {file}"
+    );
     Ok(())
 }
 
@@ -97,11 +126,22 @@ fn write_in_child(address: *mut u8) -> Result<&'static str> {
 fn line_of_maps(address: usize) -> Result<(usize, usize, String)> {
     for line in fs::read_to_string("/proc/self/maps")?.lines() {
         let words: Vec<_> = line.split_whitespace().collect();
-        let (start, end) = words[0].split_once('-').context("a line without a range")?;
-        let (start, end) = (usize::from_str_radix(start, 16)?, usize::from_str_radix(end, 16)?);
+        let (start, end) =
+            words[0].split_once('-').context("a line without a range")?;
+        let (start, end) = (
+            usize::from_str_radix(start, 16)?,
+            usize::from_str_radix(end, 16)?,
+        );
         if (start..end).contains(&address) {
-            let file = words.get(5..).and_then(|path| path.last()?.rsplit('/').next());
-            let line = format!("{} {} {}", words[0], words[1], file.unwrap_or_default());
+            let file = words
+                .get(5..)
+                .and_then(|path| path.last()?.rsplit('/').next());
+            let line = format!(
+                "{} {} {}",
+                words[0],
+                words[1],
+                file.unwrap_or_default()
+            );
             return Ok((start, end, line));
         }
     }

@@ -30,7 +30,9 @@ struct Knobs {
 fn main() -> Result<()> {
     let knobs = Knobs::parse();
     if knobs.adopt && !cfg!(target_os = "linux") {
-        eprintln!("cannot run here: --adopt needs Linux's PR_SET_CHILD_SUBREAPER");
+        eprintln!(
+            "cannot run here: --adopt needs Linux's PR_SET_CHILD_SUBREAPER"
+        );
         exit(77);
     }
     #[cfg(target_os = "linux")]
@@ -45,7 +47,9 @@ fn main() -> Result<()> {
     drop((wait_here, answer));
     let mut hear = || {
         let mut pid = [0; 4];
-        answers.read_exact(&mut pid).context("no answer from the child: was fork refused?")?;
+        answers
+            .read_exact(&mut pid)
+            .context("no answer from the child: was fork refused?")?;
         anyhow::Ok(Pid::from_raw(i32::from_ne_bytes(pid)))
     };
     let (child, before) = (hear(), hear());
@@ -58,28 +62,53 @@ fn main() -> Result<()> {
     _ = answers.read(&mut [0]); // end of file: the child has ended, whoever reaps it
     let after = after?;
 
-    let refresh = RefreshKind::nothing().with_processes(ProcessRefreshKind::nothing());
+    let refresh =
+        RefreshKind::nothing().with_processes(ProcessRefreshKind::nothing());
     let system = System::new_with_specifics(refresh)?;
     let first = system.process(get_current_pid()?);
-    let line: Vec<_> = successors(first, |process| system.process(process.parent()?)).collect();
+    let line: Vec<_> =
+        successors(first, |process| system.process(process.parent()?))
+            .collect();
     println!("    PID  name                parent of the child");
     let adopter = sysinfo::Pid::from_u32(after.as_raw() as u32);
     if line.iter().all(|process| process.pid() != adopter) {
         println!("{after:>7}  (another line)      ◀── after"); // under `docker exec`, or hidepid
     }
     for process in line.iter().rev() {
-        let (pid, name) = (process.pid().as_u32(), process.name().to_string_lossy());
-        let mark = if pid == after.as_raw() as u32 { "◀── after" } else { "" };
+        let (pid, name) =
+            (process.pid().as_u32(), process.name().to_string_lossy());
+        let mark = if pid == after.as_raw() as u32 {
+            "◀── after"
+        } else {
+            ""
+        };
         println!("{pid:>7}  {name:<20}{mark}");
     }
-    println!("{parent:>7}  parent, killed      ◀── before\n{child:>7}  child\n");
+    println!(
+        "{parent:>7}  parent, killed      ◀── before\n{child:>7}  child\n"
+    );
 
-    ensure!(before == parent && after != parent, "child's parent: {before}, then {after}");
-    ensure!(after == this || !knobs.adopt, "{after} adopted the child, not {this}");
-    ensure!(reaped.is_ok() == (after == this), "{after} adopted it, but waitpid says {reaped:?}");
+    ensure!(
+        before == parent && after != parent,
+        "child's parent: {before}, then {after}"
+    );
+    ensure!(
+        after == this || !knobs.adopt,
+        "{after} adopted the child, not {this}"
+    );
+    ensure!(
+        reaped.is_ok() == (after == this),
+        "{after} adopted it, but waitpid says {reaped:?}"
+    );
     println!("waitpid({child}) by {this}: {reaped:?}");
-    let kind = if after.as_raw() == 1 { "init" } else { "a subreaper" };
-    println!("child {child} lost parent {parent} and was adopted by {after}, {kind}");
+    let kind = if after.as_raw() == 1 {
+        "init"
+    } else {
+        "a subreaper"
+    };
+    println!(
+        "child {child} lost parent {parent} and was adopted by {after}, {kind}"
+    );
     Ok(())
 }
 

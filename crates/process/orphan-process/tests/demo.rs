@@ -23,7 +23,10 @@ struct Said {
 /// Runs a shell command, and returns the shell's PID and what the demo said.
 fn run(command: &str) -> (Pid, Said) {
     let mut shell = Command::new("sh");
-    shell.args(["-c", command]).env_remove("RUST_BACKTRACE").stdout(Stdio::piped());
+    shell
+        .args(["-c", command])
+        .env_remove("RUST_BACKTRACE")
+        .stdout(Stdio::piped());
     let shell = shell.spawn().unwrap();
     let pid = Pid::from_raw(shell.id() as i32);
     let output = shell.wait_with_output().unwrap();
@@ -34,10 +37,22 @@ fn run(command: &str) -> (Pid, Said) {
     let (last, kind) = lines.next().unwrap().split_once(", ").unwrap();
     let numbers = last.split(' ').filter_map(|word| word.parse().ok());
     let pids: Vec<_> = numbers.map(Pid::from_raw).collect();
-    let [child, parent, adopter] = pids[..] else { panic!("{text}") };
+    let [child, parent, adopter] = pids[..] else {
+        panic!("{text}")
+    };
     let (_, waitpid) = lines.next().unwrap().split_once(": ").unwrap();
     let (kind, waitpid) = (kind.into(), waitpid.into());
-    (pid, Said { child, parent, adopter, kind, waitpid, text })
+    (
+        pid,
+        Said {
+            child,
+            parent,
+            adopter,
+            kind,
+            waitpid,
+            text,
+        },
+    )
 }
 
 /// The process in the row that ends with `mark`.
@@ -56,12 +71,19 @@ fn init_or_the_nearest_subreaper_adopts() {
 
     set_child_subreaper(false).unwrap();
     let (shell, said) = run(&through_a_shell);
-    assert_eq!(marked(&said, "◀── before"), Some((said.parent, "parent, killed".into())));
+    assert_eq!(
+        marked(&said, "◀── before"),
+        Some((said.parent, "parent, killed".into()))
+    );
     let passed_over = [said.child, said.parent, shell, this];
     assert!(!passed_over.contains(&said.adopter), "{}", said.text);
     assert_eq!(said.kind == "init", said.adopter.as_raw() == 1);
     assert_eq!(said.waitpid, "Err(ECHILD)");
-    assert_eq!(waitpid(said.child, None), Err(ECHILD), "it was no child of this test");
+    assert_eq!(
+        waitpid(said.child, None),
+        Err(ECHILD),
+        "it was no child of this test"
+    );
 
     set_child_subreaper(true).unwrap();
     let (_, said) = run(&through_a_shell);
@@ -69,15 +91,25 @@ fn init_or_the_nearest_subreaper_adopts() {
     assert_eq!(marked(&said, "◀── after"), Some((this, comm.trim().into())));
     assert_eq!((said.adopter, said.kind.as_str()), (this, "a subreaper"));
     assert_eq!(said.waitpid, "Err(ECHILD)");
-    assert_eq!(waitpid(said.child, None), Ok(WaitStatus::Exited(said.child, 0)), "reaped here");
+    assert_eq!(
+        waitpid(said.child, None),
+        Ok(WaitStatus::Exited(said.child, 0)),
+        "reaped here"
+    );
 
     let (demo, said) = run(&format!("exec {DEMO} --adopt"));
-    assert_eq!(marked(&said, "◀── after"), Some((demo, "orphan-process".into())));
+    assert_eq!(
+        marked(&said, "◀── after"),
+        Some((demo, "orphan-process".into()))
+    );
     assert_eq!((said.adopter, said.kind.as_str()), (demo, "a subreaper"));
     assert_eq!(said.waitpid, format!("Ok(Exited(Pid({}), 0))", said.child));
     for pid in [said.child, said.parent] {
         assert_eq!(waitpid(pid, None), Err(ECHILD), "this subreaper got {pid}");
-        assert!(!fs::exists(format!("/proc/{pid}")).unwrap(), "{pid} was not reaped");
+        assert!(
+            !fs::exists(format!("/proc/{pid}")).unwrap(),
+            "{pid} was not reaped"
+        );
     }
 }
 

@@ -26,7 +26,9 @@ extern "C" fn handler(_signal: c_int) {}
 fn main() -> Result<()> {
     Knobs::parse();
     if !cfg!(target_os = "linux") {
-        eprintln!("cannot run here: it reads its process control block from Linux's /proc");
+        eprintln!(
+            "cannot run here: it reads its process control block from Linux's /proc"
+        );
         process::exit(77);
     }
     let (handled, blocked) = (signals("SigCgt")?, signals("SigBlk")?);
@@ -37,39 +39,91 @@ fn main() -> Result<()> {
     let file = fs::File::open("/proc/self/exe")?; // each gets the lowest number that is free
     let (reader, writer) = io::pipe()?;
     let socket = UnixDatagram::unbound()?;
-    let opened = [file.as_raw_fd(), reader.as_raw_fd(), writer.as_raw_fd(), socket.as_raw_fd()];
+    let opened = [
+        file.as_raw_fd(),
+        reader.as_raw_fd(),
+        writer.as_raw_fd(),
+        socket.as_raw_fd(),
+    ];
     let failed = fs::File::open("/dev/no-such").map_err(|_| Errno::last());
     let errno = failed.err().context("/dev/no-such exists")?;
 
     let maps = fs::read_to_string("/proc/self/maps")?;
-    let range = |part| maps.lines().find_map(|line| line.strip_suffix(part)?.split(' ').next());
-    println!("┌─ process ────────────────────────────────────────────────────────────────────┐");
-    row("ids", &format!("PID {}, PPID {}", status("Tgid")?, status("PPid")?));
+    let range = |part| {
+        maps.lines()
+            .find_map(|line| line.strip_suffix(part)?.split(' ').next())
+    };
+    println!(
+        "┌─ process ────────────────────────────────────────────────────────────────────┐"
+    );
+    row(
+        "ids",
+        &format!("PID {}, PPID {}", status("Tgid")?, status("PPid")?),
+    );
     row("directory", &link("cwd")?);
     row("heap", range("[heap]").unwrap_or("none"));
-    row("handled", &format!("{handled}  ──▶  {}", signals("SigCgt")?));
+    row(
+        "handled",
+        &format!("{handled}  ──▶  {}", signals("SigCgt")?),
+    );
     row("ignored", &signals("SigIgn")?);
-    println!("├─ file descriptors ───────────────────────────────────────────────────────────┤");
-    let names = ["stdin", "stdout", "stderr", "file", "pipe, read", "pipe, write", "socket"];
+    println!(
+        "├─ file descriptors ───────────────────────────────────────────────────────────┤"
+    );
+    let names = [
+        "stdin",
+        "stdout",
+        "stderr",
+        "file",
+        "pipe, read",
+        "pipe, write",
+        "socket",
+    ];
     let expected = ["", "", "", &link("exe")?, "pipe:[", "pipe:[", "socket:["];
     for (i, descriptor) in [0, 1, 2].into_iter().chain(opened).enumerate() {
         let target = link(&format!("fd/{descriptor}"))?;
         row(&format!("{descriptor} {}", names[i]), &target);
-        ensure!(target.starts_with(expected[i]), "descriptor {descriptor} is no {}", names[i]);
+        ensure!(
+            target.starts_with(expected[i]),
+            "descriptor {descriptor} is no {}",
+            names[i]
+        );
     }
-    row("in use", &(fs::read_dir("/proc/self/fd")?.count() - 1).to_string()); // reading takes one
-    println!("├─ thread ─────────────────────────────────────────────────────────────────────┤");
-    row("ids", &format!("TID {}, threads: {}", status("Pid")?, status("Threads")?));
+    row(
+        "in use",
+        &(fs::read_dir("/proc/self/fd")?.count() - 1).to_string(),
+    ); // reading takes one
+    println!(
+        "├─ thread ─────────────────────────────────────────────────────────────────────┤"
+    );
+    row(
+        "ids",
+        &format!("TID {}, threads: {}", status("Pid")?, status("Threads")?),
+    );
     row("stack", range("[stack]").unwrap_or("none"));
-    row("blocked", &format!("{blocked}  ──▶  {}", signals("SigBlk")?));
+    row(
+        "blocked",
+        &format!("{blocked}  ──▶  {}", signals("SigBlk")?),
+    );
     row("errno", &format!("{} {errno}", errno as i32));
-    println!("└──────────────────────────────────────────────────────────────────────────────┘");
+    println!(
+        "└──────────────────────────────────────────────────────────────────────────────┘"
+    );
 
     drop(socket); // close
-    ensure!(link(&format!("fd/{}", opened[3])).is_err(), "a descriptor is there after close");
-    ensure!(!handled.contains("USR1") && signals("SigCgt")?.contains("USR1"), "no handler");
+    ensure!(
+        link(&format!("fd/{}", opened[3])).is_err(),
+        "a descriptor is there after close"
+    );
+    ensure!(
+        !handled.contains("USR1") && signals("SigCgt")?.contains("USR1"),
+        "no handler"
+    );
     ensure!(errno == Errno::ENOENT, "errno is {errno}");
-    println!("\nopened {opened:?}, close removed {}; handler for USR1; errno {errno:?}", opened[3]);
+    println!(
+        "\nopened {opened:?}, close removed {}; handler for USR1; errno {errno:?}",
+        opened[3]
+    );
     Ok(())
 }
 
@@ -77,24 +131,39 @@ fn main() -> Result<()> {
 fn row(label: &str, text: &str) {
     let cut = text.chars().count().saturating_sub(63);
     let dots = if cut > 0 { '…' } else { ' ' };
-    println!("│ {label:<13}{dots}{:<63}│", text.chars().skip(cut).collect::<String>());
+    println!(
+        "│ {label:<13}{dots}{:<63}│",
+        text.chars().skip(cut).collect::<String>()
+    );
 }
 
 /// Where a link in /proc/self leads.
 fn link(name: &str) -> Result<String> {
-    Ok(fs::read_link(format!("/proc/self/{name}"))?.to_string_lossy().into())
+    Ok(fs::read_link(format!("/proc/self/{name}"))?
+        .to_string_lossy()
+        .into())
 }
 
 /// One field of the calling thread's status.
 fn status(field: &str) -> Result<String> {
     let status = fs::read_to_string("/proc/thread-self/status")?;
-    let value = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(":\t"));
-    Ok(value.context("a field is missing in /proc/thread-self/status")?.into())
+    let value = status
+        .lines()
+        .find_map(|line| line.strip_prefix(field)?.strip_prefix(":\t"));
+    Ok(value
+        .context("a field is missing in /proc/thread-self/status")?
+        .into())
 }
 
 /// The set of signals in one of its masks: bit 0 stands for signal 1.
 fn signals(mask: &str) -> Result<String> {
     let mask = u64::from_str_radix(&status(mask)?, 16)?;
-    let set = Signal::iterator().filter(|&signal| mask >> (signal as u32 - 1) & 1 == 1);
-    Ok(format!("{{{}}}", set.map(|signal| &signal.as_str()[3..]).collect::<Vec<_>>().join(" ")))
+    let set = Signal::iterator()
+        .filter(|&signal| mask >> (signal as u32 - 1) & 1 == 1);
+    Ok(format!(
+        "{{{}}}",
+        set.map(|signal| &signal.as_str()[3..])
+            .collect::<Vec<_>>()
+            .join(" ")
+    ))
 }

@@ -13,9 +13,13 @@ use std::{process, ptr, thread};
 
 use anyhow::{Result, anyhow, bail, ensure};
 use clap::{Parser, value_parser};
-use nix::sys::resource::{Resource::RLIMIT_CORE, UsageWho::RUSAGE_SELF, getrusage, setrlimit};
+use nix::sys::resource::{
+    Resource::RLIMIT_CORE, UsageWho::RUSAGE_SELF, getrusage, setrlimit,
+};
 use nix::sys::signal::Signal::{SIGABRT, SIGSEGV};
-use nix::sys::wait::{WaitStatus, WaitStatus::Exited, WaitStatus::Signaled, waitpid};
+use nix::sys::wait::{
+    WaitStatus, WaitStatus::Exited, WaitStatus::Signaled, waitpid,
+};
 use nix::unistd::{ForkResult, alarm, fork, getpid};
 
 #[derive(Parser)]
@@ -37,7 +41,12 @@ fn main() -> Result<()> {
     nix::sys::prctl::set_dumpable(false)?; // nor wake a crash reporter, which heeds no limit: core(5)
     let pages: Vec<_> = (0..count).map(|_| Page(AtomicU64::new(1))).collect();
     let show = |who: &str, faults: &str| {
-        println!("{who:<14}{:>7}  {:14p}{:>7?}{faults:>12}", getpid(), &pages[0], pages[0].0);
+        println!(
+            "{who:<14}{:>7}  {:14p}{:>7?}{faults:>12}",
+            getpid(),
+            &pages[0],
+            pages[0].0
+        );
     };
     println!("page 1 of {count:<7} PID  address         value  page faults");
     show("parent", "");
@@ -51,17 +60,33 @@ fn main() -> Result<()> {
         process::exit(i32::from([first, second] != [count, 0]))
     })?;
     show("parent", "");
-    ensure!(matches!(wrote, Exited(_, 0)), "not {count} page faults, then 0: {wrote:?}");
-    ensure!(pages.iter().all(|page| page.0.load(Relaxed) == 1), "the child changed the parent");
+    ensure!(
+        matches!(wrote, Exited(_, 0)),
+        "not {count} page faults, then 0: {wrote:?}"
+    );
+    ensure!(
+        pages.iter().all(|page| page.0.load(Relaxed) == 1),
+        "the child changed the parent"
+    );
 
     // SAFETY: none, on purpose. No memory is there, so the kernel ends the child at this write.
-    let crashed = in_child(|| unsafe { ptr::without_provenance_mut::<u8>(1).write_volatile(0) })?;
-    let Signaled(child, SIGSEGV, _) = crashed else { bail!("no crash: {crashed:?}") };
+    let crashed = in_child(|| unsafe {
+        ptr::without_provenance_mut::<u8>(1).write_volatile(0)
+    })?;
+    let Signaled(child, SIGSEGV, _) = crashed else {
+        bail!("no crash: {crashed:?}")
+    };
     println!("\nchild {child} writes to address 1: killed by SIGSEGV");
 
-    let Signaled(child, SIGABRT, _) = in_child(work_and_abort)? else { bail!("no SIGABRT") };
+    let Signaled(child, SIGABRT, _) = in_child(work_and_abort)? else {
+        bail!("no SIGABRT")
+    };
     println!("child {child}, with both threads: killed by SIGABRT\n");
-    println!("parent {} still reads {:?}; it outlived two crashed children", getpid(), pages[0].0);
+    println!(
+        "parent {} still reads {:?}; it outlived two crashed children",
+        getpid(),
+        pages[0].0
+    );
     Ok(())
 }
 
@@ -93,7 +118,10 @@ fn work_and_abort() {
         while STEP.load(Relaxed) < 1000 {
             thread::yield_now();
         }
-        println!("child {}: one thread is at step {STEP:?}, the other aborts", getpid());
+        println!(
+            "child {}: one thread is at step {STEP:?}, the other aborts",
+            getpid()
+        );
         process::abort()
     });
     while !other.is_finished() {

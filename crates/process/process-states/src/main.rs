@@ -52,7 +52,9 @@ fn main() -> Result<()> {
     let zombie = start(|| exit(0))?;
 
     sleep(Duration::from_millis(250)); // the first two compete, so that there is a bar to see
-    println!("child                 PID  state       █ executing ░ ready   waits in");
+    println!(
+        "child                 PID  state       █ executing ░ ready   waits in"
+    );
     show("ready or executing", one.0, 'R', begin)?;
     show("ready or executing", two.0, 'R', begin)?;
     show("blocked in read", blocked.0, 'S', begin)?;
@@ -62,7 +64,9 @@ fn main() -> Result<()> {
     show("zombie", zombie.0, 'Z', begin)?;
 
     sleep(delay);
-    println!("\nevent                 PID  state       █ executing ░ ready   waits in");
+    println!(
+        "\nevent                 PID  state       █ executing ░ ready   waits in"
+    );
     kill(one.0, SIGSTOP)?;
     let [ran, ready] = show("SIGSTOP", one.0, 'T', begin)?;
     kill(two.0, SIGKILL)?;
@@ -77,8 +81,11 @@ fn main() -> Result<()> {
     drop(zombie); // waitpid
     show("waitpid", reaped, '-', begin)?;
 
-    let turns = format!("core {core}: {ran:.3} + {ran_too:.3} s executed in {wall:.3} s");
-    let in_turns = ran + ran_too <= 1.01 * wall && ready > 0.0 && ready_too > 0.0;
+    let turns = format!(
+        "core {core}: {ran:.3} + {ran_too:.3} s executed in {wall:.3} s"
+    );
+    let in_turns =
+        ran + ran_too <= 1.01 * wall && ready > 0.0 && ready_too > 0.0;
     ensure!(in_turns, "{turns}: not one at a time");
     println!("\n{turns}: in turns; 6 events, 6 new states");
     Ok(())
@@ -91,7 +98,8 @@ fn start(first: impl FnOnce()) -> Result<Child> {
         ForkResult::Parent { child } => Ok(Child(child)),
         ForkResult::Child => {
             alarm::set(10); // whatever happens to the parent, nothing is left after 10 s
-            #[cfg(target_os = "linux")] // nor is a stopped child, which does not hear the alarm
+            #[cfg(target_os = "linux")]
+            // nor is a stopped child, which does not hear the alarm
             let _ = nix::sys::prctl::set_pdeathsig(SIGKILL);
             first();
             loop {
@@ -103,9 +111,15 @@ fn start(first: impl FnOnce()) -> Result<Child> {
 
 /// Waits until the child is in the expected state, and prints it, with what it did since `begin`.
 /// Returns the seconds that it was executing, and ready.
-fn show(label: &str, child: Pid, expected: char, begin: Instant) -> Result<[f64; 2]> {
+fn show(
+    label: &str,
+    child: Pid,
+    expected: char,
+    begin: Instant,
+) -> Result<[f64; 2]> {
     let pid = sysinfo::Pid::from(child.as_raw() as usize);
-    let (mut system, deadline) = (System::new()?, Instant::now() + Duration::from_secs(6));
+    let (mut system, deadline) =
+        (System::new()?, Instant::now() + Duration::from_secs(6));
     let state = loop {
         system.refresh_processes(ProcessesToUpdate::Some(&[pid]), true);
         let state = match system.process(pid).map(|process| process.status()) {
@@ -119,14 +133,21 @@ fn show(label: &str, child: Pid, expected: char, begin: Instant) -> Result<[f64;
         if state.starts_with(expected) {
             break state;
         }
-        ensure!(Instant::now() < deadline, "{label}: the state is {state}, not {expected}");
+        ensure!(
+            Instant::now() < deadline,
+            "{label}: the state is {state}, not {expected}"
+        );
         yield_now(); // to the children, which share this core
     };
-    let read = |file| fs::read_to_string(format!("/proc/{child}/{file}")).unwrap_or_default();
+    let read = |file| {
+        fs::read_to_string(format!("/proc/{child}/{file}")).unwrap_or_default()
+    };
     let (schedstat, wchan) = (read("schedstat"), read("wchan"));
     let number = |field| schedstat.split(' ').nth(field)?.parse::<f64>().ok();
     let times = [0, 1].map(|field| number(field).unwrap_or(0.0) / 1e9);
-    let cells = times.map(|time| (20.0 * time / begin.elapsed().as_secs_f64()).round() as usize);
+    let cells = times.map(|time| {
+        (20.0 * time / begin.elapsed().as_secs_f64()).round() as usize
+    });
     let waits_in = if wchan.len() > 1 { &wchan } else { "-" };
     let bar = "█".repeat(cells[0]) + &"░".repeat(cells[1]);
     println!("{label:<18}{child:>7}  {state:<12}{bar:<22}{waits_in}");
@@ -140,12 +161,15 @@ fn pin_to_this_core() -> Result<usize> {
     use nix::sched::{CpuSet, sched_getcpu, sched_setaffinity};
     let (core, mut only) = (sched_getcpu()?, CpuSet::new());
     only.set(core)?;
-    sched_setaffinity(Pid::from_raw(0), &only).context("cannot pin to a core")?;
+    sched_setaffinity(Pid::from_raw(0), &only)
+        .context("cannot pin to a core")?;
     Ok(core)
 }
 
 #[cfg(not(target_os = "linux"))]
 fn pin_to_this_core() -> Result<usize> {
-    eprintln!("cannot run here: it pins processes to a core, and reads their times, on Linux only");
+    eprintln!(
+        "cannot run here: it pins processes to a core, and reads their times, on Linux only"
+    );
     exit(77)
 }

@@ -56,13 +56,18 @@ fn main() -> Result<()> {
         return Ok(());
     }
     if !fs::exists("/proc/self/smaps")? {
-        eprintln!("cannot run here: it reads /proc/PID/smaps, which only Linux has");
+        eprintln!(
+            "cannot run here: it reads /proc/PID/smaps, which only Linux has"
+        );
         exit(77);
     }
     let (mut processes, mut copies) = (vec![(id(), addresses)], Vec::new());
     for _ in 0..knobs.copies {
         let mut program = Command::new(std::env::current_exe()?);
-        program.arg("--be-copy").stdin(Stdio::piped()).stdout(Stdio::piped());
+        program
+            .arg("--be-copy")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
         let mut copy = Copy(program.spawn().context("cannot start a copy")?);
         let mut addresses = String::new();
         let output = copy.0.stdout.take().context("no pipe")?;
@@ -71,16 +76,28 @@ fn main() -> Result<()> {
         copies.push(copy);
     }
 
-    println!("    PID    text: virtual ──▶ physical page   data: virtual ──▶ physical page");
+    println!(
+        "    PID    text: virtual ──▶ physical page   data: virtual ──▶ physical page"
+    );
     let mut smaps = String::new();
     for (pid, addresses) in &processes {
-        let (text, data) = addresses.trim().split_once(' ').context("a copy did not start")?;
-        let page = |address| physical_page(*pid, address).unwrap_or("hidden".into());
-        println!("{pid:>7}   {text} ──▶ {:<13}   {data} ──▶ {}", page(text), page(data));
+        let (text, data) = addresses
+            .trim()
+            .split_once(' ')
+            .context("a copy did not start")?;
+        let page =
+            |address| physical_page(*pid, address).unwrap_or("hidden".into());
+        println!(
+            "{pid:>7}   {text} ──▶ {:<13}   {data} ──▶ {}",
+            page(text),
+            page(data)
+        );
         smaps += &fs::read_to_string(format!("/proc/{pid}/smaps"))?;
     }
 
-    println!("\nKiB in memory of       mean Rss  sum of Rss  sum of Pss  copies");
+    println!(
+        "\nKiB in memory of       mean Rss  sum of Rss  sum of Pss  copies"
+    );
     let (count, memory) = (processes.len() as f64, sum_up(&smaps)?);
     let copies_of = |[rss, pss]: [f64; 2]| pss / (rss / count); // what all use / what one has
     for (name, &[rss, pss]) in memory.iter().rev() {
@@ -88,10 +105,19 @@ fn main() -> Result<()> {
         let bar = "█".repeat((15.0 * copies / count).round() as usize);
         println!("{name:<22}{mean:>9.0}{rss:>12}{pss:>12}{copies:>8.2} {bar}");
     }
-    let text = copies_of(*memory.get(env!("CARGO_BIN_NAME")).context("this program has no text")?);
+    let text = copies_of(
+        *memory
+            .get(env!("CARGO_BIN_NAME"))
+            .context("this program has no text")?,
+    );
     let data = copies_of(memory[WRITABLE]);
-    println!("\n{count} processes: {text:.2} copies of the text in memory, {data:.2} of the data");
-    ensure!(text <= 1.3 && data >= 0.7 * count, "expected 1 copy of the text, {count} of the data");
+    println!(
+        "\n{count} processes: {text:.2} copies of the text in memory, {data:.2} of the data"
+    );
+    ensure!(
+        text <= 1.3 && data >= 0.7 * count,
+        "expected 1 copy of the text, {count} of the data"
+    );
     Ok(())
 }
 
@@ -101,7 +127,9 @@ fn physical_page(pid: u32, address: &str) -> Option<String> {
     let page_size = sysconf(SysconfVar::PAGE_SIZE).ok()?? as u64;
     let mut entry = [0; 8]; // pagemap is an array: so many bytes for each virtual page
     let pagemap = File::open(format!("/proc/{pid}/pagemap")).ok()?;
-    pagemap.read_exact_at(&mut entry, address / page_size * 8).ok()?;
+    pagemap
+        .read_exact_at(&mut entry, address / page_size * 8)
+        .ok()?;
     let number = u64::from_ne_bytes(entry) & ((1 << 55) - 1);
     (number > 0).then(|| format!("{number:x}"))
 }
@@ -111,11 +139,17 @@ fn sum_up(smaps: &str) -> Result<BTreeMap<&str, [f64; 2]>> {
     let (mut name, mut memory) = ("", BTreeMap::<_, [f64; 2]>::new());
     for line in smaps.lines() {
         match line.split_whitespace().collect::<Vec<_>>()[..] {
-            [_, "r-xp", .., file] => name = file.rsplit('/').next().unwrap_or(file),
+            [_, "r-xp", .., file] => {
+                name = file.rsplit('/').next().unwrap_or(file)
+            }
             [_, "rw-p", ..] => name = WRITABLE,
             [range, ..] if range.contains('-') => name = "", // any other mapping
-            ["Rss:", kib, _] => memory.entry(name).or_default()[0] += kib.parse::<f64>()?,
-            ["Pss:", kib, _] => memory.entry(name).or_default()[1] += kib.parse::<f64>()?,
+            ["Rss:", kib, _] => {
+                memory.entry(name).or_default()[0] += kib.parse::<f64>()?
+            }
+            ["Pss:", kib, _] => {
+                memory.entry(name).or_default()[1] += kib.parse::<f64>()?
+            }
             _ => {}
         }
     }

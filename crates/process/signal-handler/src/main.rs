@@ -17,7 +17,9 @@ use clap::Parser;
 use nix::libc;
 use nix::sys::signal::SigHandler::{Handler, SigDfl, SigIgn};
 use nix::sys::signal::Signal::{self, SIGINT, SIGKILL, SIGUSR1};
-use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, raise, sigaction};
+use nix::sys::signal::{
+    SaFlags, SigAction, SigHandler, SigSet, raise, sigaction,
+};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, alarm, fork, getpid};
 
@@ -45,22 +47,36 @@ fn main() -> Result<()> {
         ("default", SIGUSR1, SigDfl, open, Err(SIGUSR1)),
         ("handled", SIGUSR1, Handler(handler), open, exited(0, 1, 1)),
         ("ignored", SIGUSR1, SigIgn, open, exited(0, 0, 0)),
-        ("blocked", SIGUSR1, Handler(handler), blocked, exited(1, 0, 1)),
+        (
+            "blocked",
+            SIGUSR1,
+            Handler(handler),
+            blocked,
+            exited(1, 0, 1),
+        ),
         ("handled", SIGKILL, Handler(handler), open, Err(SIGKILL)),
     ];
-    println!("prepared  signal   left pending  handler ran  after unblocking child");
+    println!(
+        "prepared  signal   left pending  handler ran  after unblocking child"
+    );
     let mut survivors = Vec::new();
     for (prepared, signal, disposition, mask, expected) in cases {
         let status = child_that_gets(signal, disposition, mask)?;
         let end = match status {
-            WaitStatus::Exited(_, code) => Ok([code / 100, code / 10 % 10, code % 10]),
+            WaitStatus::Exited(_, code) => {
+                Ok([code / 100, code / 10 % 10, code % 10])
+            }
             WaitStatus::Signaled(_, signal, _) => Err(signal),
             _ => return Err(anyhow!("unexpected: {status:?}")),
         };
         print!("{prepared:<10}{:<9}", signal.as_str());
         match end {
-            Ok([pending, ran, later]) => println!("{pending:<14}{ran:<13}{later:<17}exited"),
-            Err(signal) => println!("{:<14}{:<13}{:<17}killed by {signal}", "-", "-", "-"),
+            Ok([pending, ran, later]) => {
+                println!("{pending:<14}{ran:<13}{later:<17}exited")
+            }
+            Err(signal) => {
+                println!("{:<14}{:<13}{:<17}killed by {signal}", "-", "-", "-")
+            }
         }
         ensure!(end == expected, "expected {expected:?}");
         survivors.extend(end.is_ok().then_some(prepared));
@@ -68,13 +84,21 @@ fn main() -> Result<()> {
     let refused = dispose(SIGKILL, Handler(handler));
     println!("\nsigaction for SIGKILL: {refused:?}");
     ensure!(refused.is_err(), "a handler for SIGKILL was accepted");
-    println!("{} of 5 children survived: {}", survivors.len(), survivors.join(", "));
+    println!(
+        "{} of 5 children survived: {}",
+        survivors.len(),
+        survivors.join(", ")
+    );
     Ok(())
 }
 
 /// Forks a child that prepares for `signal`, and then sends it to itself.
 /// Its exit code tells what it saw: 100 if pending + 10 x handler ran + 1 x ran once unblocked.
-fn child_that_gets(signal: Signal, disposition: SigHandler, mask: SigSet) -> Result<WaitStatus> {
+fn child_that_gets(
+    signal: Signal,
+    disposition: SigHandler,
+    mask: SigSet,
+) -> Result<WaitStatus> {
     // SAFETY: this process has one thread, so the child may do all that a program may.
     match unsafe { fork() }.map_err(|errno| anyhow!("fork refused: {errno}"))? {
         ForkResult::Parent { child } => Ok(waitpid(child, None)?),
@@ -83,7 +107,8 @@ fn child_that_gets(signal: Signal, disposition: SigHandler, mask: SigSet) -> Res
             _ = dispose(signal, disposition);
             _ = mask.thread_set_mask();
             _ = raise(signal); // not blocked: it has been delivered when this returns
-            let seen = 100 * i32::from(is_pending(signal)) + 10 * CAUGHT.load(Relaxed);
+            let seen =
+                100 * i32::from(is_pending(signal)) + 10 * CAUGHT.load(Relaxed);
             _ = SigSet::empty().thread_set_mask(); // what was pending is delivered now
             exit(seen + CAUGHT.load(Relaxed))
         }
@@ -111,7 +136,11 @@ fn is_pending(signal: Signal) -> bool {
 fn catch_three() -> Result<()> {
     dispose(SIGINT, Handler(handler))?;
     SigSet::from(SIGINT).thread_block()?;
-    println!("PID {}: press Ctrl-C three times (elsewhere: kill -INT {})", getpid(), getpid());
+    println!(
+        "PID {}: press Ctrl-C three times (elsewhere: kill -INT {})",
+        getpid(),
+        getpid()
+    );
     while CAUGHT.load(Relaxed) < 3 {
         SigSet::empty().suspend()?; // returns when the handler has run
         println!("caught {} of 3", CAUGHT.load(Relaxed));

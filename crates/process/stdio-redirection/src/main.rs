@@ -46,19 +46,33 @@ fn main() -> Result<()> {
     let leak_pipe = Knobs::parse().leak_pipe;
     let mut children = Children(Vec::new());
     let (words, counts) = (memory_file(c"words")?, memory_file(c"counts")?);
-    let path = |file: &OwnedFd| format!("/proc/{}/fd/{}", getpid(), file.as_raw_fd());
+    let path =
+        |file: &OwnedFd| format!("/proc/{}/fd/{}", getpid(), file.as_raw_fd());
     fs::write(path(&words), "to\nbe\nor\nnot\nto\nbe\n")?;
     let (reader, writer) = pipe()?;
     let (reports, report) = io::pipe()?; // closed by exec, as std's pipes are
     let parent = descriptors("parent", &report);
 
-    children.0.push(start(&[c"sort"], [&words, &writer, &reader, &counts], &report)?);
-    children.0.push(start(&[c"uniq", c"-c"], [&reader, &counts, &words, &writer], &report)?);
+    children.0.push(start(
+        &[c"sort"],
+        [&words, &writer, &reader, &counts],
+        &report,
+    )?);
+    children.0.push(start(
+        &[c"uniq", c"-c"],
+        [&reader, &counts, &words, &writer],
+        &report,
+    )?);
     drop(report);
     let tables = parent + &io::read_to_string(reports)?; // complete once both have called exec
-    let mut tables: Vec<Vec<_>> = tables.lines().map(|line| line.split('\t').collect()).collect();
+    let mut tables: Vec<Vec<_>> = tables
+        .lines()
+        .map(|line| line.split('\t').collect())
+        .collect();
     tables.sort(); // by name
-    println!("$ sort < words | uniq -c > counts    # open descriptors, before exec\n");
+    println!(
+        "$ sort < words | uniq -c > counts    # open descriptors, before exec\n"
+    );
     for row in 0..tables[0].len() {
         let cell = |process: usize| tables[process].get(row).unwrap_or(&"");
         println!("{:<25.25} {:<25.25} {:.28}", cell(0), cell(1), cell(2));
@@ -68,8 +82,12 @@ fn main() -> Result<()> {
     if leak_pipe {
         see_it_hang(children.0[0], children.0[1], &reader)?;
         let held = writer.as_raw_fd();
-        println!("sort has ended, the pipe is empty, uniq sleeps: it gets no end of file, as");
-        println!("the parent still holds {held}, the write end. The parent closes it now.\n");
+        println!(
+            "sort has ended, the pipe is empty, uniq sleeps: it gets no end of file, as"
+        );
+        println!(
+            "the parent still holds {held}, the write end. The parent closes it now.\n"
+        );
     }
     drop((reader, writer)); // now nobody can write: without this line uniq would wait for ever
     for &child in &children.0 {
@@ -79,19 +97,31 @@ fn main() -> Result<()> {
     }
 
     let by_sh = memory_file(c"by-sh")?;
-    let command = format!("sort < {} | uniq -c > {}", path(&words), path(&by_sh));
-    Command::new("sh").args(["-c", &command]).status().context("cannot run sh")?;
+    let command =
+        format!("sort < {} | uniq -c > {}", path(&words), path(&by_sh));
+    Command::new("sh")
+        .args(["-c", &command])
+        .status()
+        .context("cannot run sh")?;
     let counted = fs::read_to_string(path(&counts))?;
     println!("\n{counted}\n$ sh -c '{command}'");
-    ensure!(counted == fs::read_to_string(path(&by_sh))?, "sh has another result");
+    ensure!(
+        counted == fs::read_to_string(path(&by_sh))?,
+        "sh has another result"
+    );
     println!("the same {} lines", counted.lines().count());
     Ok(())
 }
 
 /// Forks a child with the first file as 0 and the second as 1, which becomes the program.
-fn start(argv: &[&CStr], files: [&OwnedFd; 4], mut report: &PipeWriter) -> Result<Pid> {
+fn start(
+    argv: &[&CStr],
+    files: [&OwnedFd; 4],
+    mut report: &PipeWriter,
+) -> Result<Pid> {
     // SAFETY: this process has one thread, so the child may do all that a program may.
-    let fork = unsafe { fork() }.map_err(|errno| anyhow!("fork refused: {errno}"))?;
+    let fork =
+        unsafe { fork() }.map_err(|errno| anyhow!("fork refused: {errno}"))?;
     if let ForkResult::Parent { child } = fork {
         return Ok(child);
     }
@@ -111,18 +141,32 @@ fn start(argv: &[&CStr], files: [&OwnedFd; 4], mut report: &PipeWriter) -> Resul
 fn descriptors(name: &str, report: &PipeWriter) -> String {
     let file = |fd| fs::read_link(format!("/proc/self/fd/{fd}")).ok();
     let own = file(report.as_raw_fd()); // both ends of a pipe have one name
-    let open = |fd| Some((fd, file(fd).filter(|file| Some(file) != own.as_ref())?));
-    let row = |(fd, file): (i32, std::path::PathBuf)| format!("\t{fd} {}", file.display());
-    let table: String = (0..report.as_raw_fd()).filter_map(open).map(row).collect();
-    format!("{name} {}{table}\n", getpid()).replace("/memfd:", "").replace(" (deleted)", "")
+    let open =
+        |fd| Some((fd, file(fd).filter(|file| Some(file) != own.as_ref())?));
+    let row = |(fd, file): (i32, std::path::PathBuf)| {
+        format!("\t{fd} {}", file.display())
+    };
+    let table: String =
+        (0..report.as_raw_fd()).filter_map(open).map(row).collect();
+    format!("{name} {}{table}\n", getpid())
+        .replace("/memfd:", "")
+        .replace(" (deleted)", "")
 }
 
 /// Returns once the writer has ended, the pipe is empty, and the reader sleeps nevertheless.
 fn see_it_hang(sort: Pid, uniq: Pid, reader: &OwnedFd) -> Result<()> {
     let deadline = Instant::now() + Duration::from_secs(5);
     let stat = |child: Pid| fs::read_to_string(format!("/proc/{child}/stat"));
-    let ready = || poll(&mut [PollFd::new(reader.as_fd(), PollFlags::POLLIN)], PollTimeout::ZERO);
-    while !(stat(sort)?.contains(") Z ") && ready()? == 0 && stat(uniq)?.contains(") S ")) {
+    let ready = || {
+        poll(
+            &mut [PollFd::new(reader.as_fd(), PollFlags::POLLIN)],
+            PollTimeout::ZERO,
+        )
+    };
+    while !(stat(sort)?.contains(") Z ")
+        && ready()? == 0
+        && stat(uniq)?.contains(") S "))
+    {
         ensure!(Instant::now() < deadline, "uniq does not hang");
     }
     Ok(())

@@ -6,7 +6,9 @@ use std::{env, fs, path::PathBuf, process};
 
 fn demo(args: &[&str]) -> Command {
     let mut demo = Command::new(env!("CARGO_BIN_EXE_stdio-redirection"));
-    demo.args(args).stdin(Stdio::null()).env_remove("RUST_BACKTRACE");
+    demo.args(args)
+        .stdin(Stdio::null())
+        .env_remove("RUST_BACKTRACE");
     demo
 }
 
@@ -17,12 +19,21 @@ fn stdout(output: &Output) -> String {
 
 /// PID and open descriptors of parent, sort and uniq, as printed.
 fn tables(text: &str) -> [(String, BTreeMap<i32, String>); 3] {
-    let rows: Vec<_> = text.lines().skip(2).take_while(|row| !row.is_empty()).collect();
+    let rows: Vec<_> = text
+        .lines()
+        .skip(2)
+        .take_while(|row| !row.is_empty())
+        .collect();
     [0, 1, 2].map(|column| {
-        let cells = rows.iter().map(|row| row.get(26 * column..).unwrap_or_default());
-        let cells = cells.filter_map(|cell| cell.split("  ").next()?.trim().split_once(' '));
+        let cells = rows
+            .iter()
+            .map(|row| row.get(26 * column..).unwrap_or_default());
+        let cells = cells
+            .filter_map(|cell| cell.split("  ").next()?.trim().split_once(' '));
         let cells: Vec<_> = cells.collect();
-        let files = cells[1..].iter().map(|(fd, file)| (fd.parse().unwrap(), file.to_string()));
+        let files = cells[1..]
+            .iter()
+            .map(|(fd, file)| (fd.parse().unwrap(), file.to_string()));
         (cells[0].1.to_string(), files.collect())
     })
 }
@@ -33,18 +44,34 @@ fn each_program_gets_its_ends_and_nothing_else() {
         let text = stdout(&demo(args).stderr(Stdio::null()).output().unwrap());
         let [(_, parent), (_, mut sort), (_, mut uniq)] = tables(&text);
         assert_eq!(parent[&2], "/dev/null");
-        let fd = |name: &str| *parent.iter().find(|(_, file)| *file == name).unwrap().0;
+        let fd = |name: &str| {
+            *parent.iter().find(|(_, file)| *file == name).unwrap().0
+        };
         let (words, counts) = (fd("words"), fd("counts"));
         assert_eq!(sort.remove(&0).as_ref(), Some(&parent[&words]));
         assert_eq!(uniq.remove(&1).as_ref(), Some(&parent[&counts]));
         let pipe = sort.remove(&1).unwrap();
         assert_eq!(uniq.remove(&0).as_ref(), Some(&pipe));
-        assert_eq!(parent.values().filter(|file| **file == pipe).count(), 2, "{text}");
+        assert_eq!(
+            parent.values().filter(|file| **file == pipe).count(),
+            2,
+            "{text}"
+        );
         let mut inherited = parent.clone();
-        inherited.retain(|fd, file| *fd > 1 && ![words, counts].contains(fd) && *file != pipe);
+        inherited.retain(|fd, file| {
+            *fd > 1 && ![words, counts].contains(fd) && *file != pipe
+        });
         assert!(sort == inherited && uniq == inherited, "{text}");
-        assert!(text.contains("\n      2 be\n      1 not\n      1 or\n      2 to\n"), "{text}");
-        assert_eq!(text.contains("uniq sleeps: it gets no end of file"), !args.is_empty());
+        assert!(
+            text.contains(
+                "\n      2 be\n      1 not\n      1 or\n      2 to\n"
+            ),
+            "{text}"
+        );
+        assert_eq!(
+            text.contains("uniq sleeps: it gets no end of file"),
+            !args.is_empty()
+        );
     }
 }
 
@@ -68,13 +95,21 @@ impl Scripts {
     fn run(&self, args: &[&str]) -> Output {
         let real = env::var("PATH").unwrap();
         let mut demo = demo(args);
-        demo.env("PATH", format!("{}:{real}", self.0.display())).env("real", real);
-        demo.env("TMPDIR", self.0.join("tmp")).env("out", &self.0).output().unwrap()
+        demo.env("PATH", format!("{}:{real}", self.0.display()))
+            .env("real", real);
+        demo.env("TMPDIR", self.0.join("tmp"))
+            .env("out", &self.0)
+            .output()
+            .unwrap()
     }
 
     fn lines(&self, file: String) -> Vec<String> {
         let text = fs::read_to_string(self.0.join(file)).unwrap();
-        text.replace("/memfd:", "").replace(" (deleted)", "").lines().map(String::from).collect()
+        text.replace("/memfd:", "")
+            .replace(" (deleted)", "")
+            .lines()
+            .map(String::from)
+            .collect()
     }
 }
 
@@ -84,7 +119,8 @@ impl Drop for Scripts {
     }
 }
 
-const LOOK: &str = "(readlink /proc/$$/fd/[0-9] >$out/open-$$); ls $TMPDIR >$out/names-$$";
+const LOOK: &str =
+    "(readlink /proc/$$/fd/[0-9] >$out/open-$$); ls $TMPDIR >$out/names-$$";
 
 /// Seen from outside: what the programs themselves find, and who holds the pipe before and after
 /// uniq gets its end of file.
@@ -96,13 +132,18 @@ fn the_kernel_says_the_same() {
          readlink /proc/$PPID/fd/* >$out/after-$$; exec uniq \"$@\" <$out/data-$$"
     );
     for args in [&[][..], &["--leak-pipe"]] {
-        let scripts = Scripts::new(&format!("look{}", args.len()), &sort, &uniq);
+        let scripts =
+            Scripts::new(&format!("look{}", args.len()), &sort, &uniq);
         let text = stdout(&scripts.run(args));
         let [_, sort, uniq] = tables(&text);
         for (pid, table) in [&sort, &uniq] {
-            let printed: Vec<_> = table.range(..10).map(|(_, file)| file.clone()).collect();
+            let printed: Vec<_> =
+                table.range(..10).map(|(_, file)| file.clone()).collect();
             assert_eq!(scripts.lines(format!("open-{pid}")), printed, "{text}");
-            assert!(scripts.lines(format!("names-{pid}")).is_empty(), "files with a name");
+            assert!(
+                scripts.lines(format!("names-{pid}")).is_empty(),
+                "files with a name"
+            );
         }
         let held = |when: &str| {
             let lines = scripts.lines(format!("{when}-{}", uniq.0));
@@ -117,17 +158,41 @@ fn the_kernel_says_the_same() {
 #[test]
 fn says_so_where_something_else_happens() {
     for (name, sort, uniq, args, complaint) in [
-        ("fails", "exit 3", "exec uniq \"$@\"", &[][..], "a child failed"),
-        ("differs", "exec sort \"$@\"", "timeout 20 cat; echo $$", &[], "sh has another result"),
-        ("ends", "exec sort \"$@\"", "exec head -n 1", &["--leak-pipe"], "uniq does not hang"),
+        (
+            "fails",
+            "exit 3",
+            "exec uniq \"$@\"",
+            &[][..],
+            "a child failed",
+        ),
+        (
+            "differs",
+            "exec sort \"$@\"",
+            "timeout 20 cat; echo $$",
+            &[],
+            "sh has another result",
+        ),
+        (
+            "ends",
+            "exec sort \"$@\"",
+            "exec head -n 1",
+            &["--leak-pipe"],
+            "uniq does not hang",
+        ),
     ] {
         let output = Scripts::new(name, sort, uniq).run(args);
         assert_eq!(output.status.code(), Some(1), "{output:?}");
-        assert!(String::from_utf8_lossy(&output.stderr).contains(complaint), "{output:?}");
+        assert!(
+            String::from_utf8_lossy(&output.stderr).contains(complaint),
+            "{output:?}"
+        );
     }
     let output = demo(&[]).env("PATH", "/nowhere").output().unwrap();
     assert_eq!(output.status.code(), Some(1), "{output:?}");
-    assert!(String::from_utf8_lossy(&output.stderr).contains("sort: ENOENT"), "{output:?}");
+    assert!(
+        String::from_utf8_lossy(&output.stderr).contains("sort: ENOENT"),
+        "{output:?}"
+    );
 }
 
 #[test]

@@ -33,13 +33,16 @@ struct Knobs {
 fn main() -> Result<()> {
     let Knobs { threads } = Knobs::parse();
     if !cfg!(target_os = "linux") {
-        eprintln!("cannot run here: TIDs in /proc, and a nice value per task, are Linux's");
+        eprintln!(
+            "cannot run here: TIDs in /proc, and a nice value per task, are Linux's"
+        );
         process::exit(77);
     }
     // Two events: a read from either pipe returns when the last of its writers is dropped.
     let ((mut all_done, done), (end, gate)) = (pipe()?, pipe()?);
     // SAFETY: this process has one thread, so the child may do all that a program may.
-    let fork = unsafe { fork() }.map_err(|errno| anyhow!("fork refused: {errno}"))?;
+    let fork =
+        unsafe { fork() }.map_err(|errno| anyhow!("fork refused: {errno}"))?;
     let ForkResult::Parent { child } = fork else {
         alarm::set(10); // whatever happens to the parent, nothing is left after 10 s
         drop(gate);
@@ -49,7 +52,8 @@ fn main() -> Result<()> {
         let _gate = gate; // dropped on every way out of here
         for number in 1..=threads {
             let (done, end) = (done.try_clone()?, &end);
-            let task = thread::Builder::new().spawn_scoped(scope, move || act(number, done, end));
+            let task = thread::Builder::new()
+                .spawn_scoped(scope, move || act(number, done, end));
             task.map_err(|error| anyhow!("cannot start a thread: {error}"))?;
         }
         drop(done);
@@ -64,7 +68,10 @@ fn main() -> Result<()> {
 fn act(nicer: u8, done: PipeWriter, mut end: &PipeReader) -> Result<()> {
     let own_file = fs::canonicalize("/proc/thread-self/stat")?; // /proc/PID/task/TID/stat
     let _open = File::open(&own_file)?; // adds to the descriptor table of this process
-    WRITTEN.lock().unwrap().insert(own_file, (&raw const nicer).addr()); // changes its memory
+    WRITTEN
+        .lock()
+        .unwrap()
+        .insert(own_file, (&raw const nicer).addr()); // changes its memory
     // SAFETY: nice(2) takes and returns a number.
     unsafe { libc::nice(nicer.into()) }; // of this task alone
     drop(done);
@@ -75,29 +82,57 @@ fn act(nicer: u8, done: PipeWriter, mut end: &PipeReader) -> Result<()> {
 /// Shows everyone, and what the main task sees of what they did.
 fn compare(threads: u8, child: u32) -> Result<()> {
     let (main, mut system) = (process::id(), System::new()?);
-    system.refresh_processes(ProcessesToUpdate::Some(&[Pid::from_u32(main)]), true);
-    let tasks = system.process(Pid::from_u32(main)).and_then(Process::tasks).context("no tasks")?;
-    let tasks = BTreeSet::from_iter(tasks).into_iter().map(|tid| ("task", main, tid.as_u32()));
-    let open = fs::read_dir("/proc/self/fd")?.flatten().flat_map(|fd| fs::read_link(fd.path()));
+    system.refresh_processes(
+        ProcessesToUpdate::Some(&[Pid::from_u32(main)]),
+        true,
+    );
+    let tasks = system
+        .process(Pid::from_u32(main))
+        .and_then(Process::tasks)
+        .context("no tasks")?;
+    let tasks = BTreeSet::from_iter(tasks)
+        .into_iter()
+        .map(|tid| ("task", main, tid.as_u32()));
+    let open = fs::read_dir("/proc/self/fd")?
+        .flatten()
+        .flat_map(|fd| fs::read_link(fd.path()));
     let (open, written) = (open.collect::<Vec<_>>(), WRITTEN.lock().unwrap());
     // SAFETY: getpriority(2) takes and returns numbers.
-    let nice_of = |tid: u32| unsafe { libc::getpriority(libc::PRIO_PROCESS, tid as _) };
-    println!("                     PID     TID  nice  write seen: its stack  file seen");
+    let nice_of =
+        |tid: u32| unsafe { libc::getpriority(libc::PRIO_PROCESS, tid as _) };
+    println!(
+        "                     PID     TID  nice  write seen: its stack  file seen"
+    );
     println!("main task       {main:>8}{main:>8}{:>6}", nice_of(main));
     for (label, pid, tid) in tasks.chain([("forked process", child, child)]) {
-        let (own_file, nice) = (format!("/proc/{pid}/task/{tid}/stat").into(), nice_of(tid));
-        let stack = written.get(&own_file).map_or("no".into(), |stack| format!("{stack:x}"));
-        let file = if open.contains(&own_file) { "yes" } else { "no" };
+        let (own_file, nice) =
+            (format!("/proc/{pid}/task/{tid}/stat").into(), nice_of(tid));
+        let stack = written
+            .get(&own_file)
+            .map_or("no".into(), |stack| format!("{stack:x}"));
+        let file = if open.contains(&own_file) {
+            "yes"
+        } else {
+            "no"
+        };
         println!("{label:<16}{pid:>8}{tid:>8}{nice:>6}  {stack:<23}{file}");
         let seen = [stack != "no", file != "no"];
-        ensure!(seen == [pid == main; 2], "{label} {tid}: write seen, file seen: {seen:?}");
+        ensure!(
+            seen == [pid == main; 2],
+            "{label} {tid}: write seen, file seen: {seen:?}"
+        );
         ensure!(
             nice != nice_of(main) || nice == 19,
             "{label} {tid} has the main task's nice value, {nice}"
         );
     }
     let stacks = BTreeSet::from_iter(written.values()).len();
-    ensure!(stacks == threads.into(), "seen: {stacks} stacks of {threads} tasks");
-    println!("\n{threads} tasks, 1 PID, {stacks} stacks: writes, files seen; forked process: none");
+    ensure!(
+        stacks == threads.into(),
+        "seen: {stacks} stacks of {threads} tasks"
+    );
+    println!(
+        "\n{threads} tasks, 1 PID, {stacks} stacks: writes, files seen; forked process: none"
+    );
     Ok(())
 }

@@ -46,7 +46,9 @@ fn main() -> anyhow::Result<()> {
     let (mut wait_here, gate) = pipe()?;
     for _ in 0..knobs.count {
         // SAFETY: this process has one thread, so the child may do all that a program may.
-        match unsafe { fork() }.map_err(|errno| anyhow!("fork refused: {errno}"))? {
+        match unsafe { fork() }
+            .map_err(|errno| anyhow!("fork refused: {errno}"))?
+        {
             ForkResult::Child => {
                 alarm::set(10); // whatever happens to the parent, nothing is left after 10 s
                 drop(gate);
@@ -71,36 +73,72 @@ fn main() -> anyhow::Result<()> {
     pids.iter().try_for_each(|&pid| kill(pid, SIGKILL))?;
     let killed = look("SIGKILL sent", &pids)?;
 
-    let list = pids.iter().map(Pid::to_string).collect::<Vec<_>>().join(",");
+    let list = pids
+        .iter()
+        .map(Pid::to_string)
+        .collect::<Vec<_>>()
+        .join(",");
     println!("\n$ ps -o pid,ppid,stat,comm -p {list}");
-    _ = Command::new("ps").args(["-o", "pid,ppid,stat,comm", "-p", &list]).status(); // if any
+    _ = Command::new("ps")
+        .args(["-o", "pid,ppid,stat,comm", "-p", &list])
+        .status(); // if any
     if stdin().is_terminal() {
-        println!("\nStill zombies: look from another terminal, then press Enter to reap.");
+        println!(
+            "\nStill zombies: look from another terminal, then press Enter to reap."
+        );
         stdin().read_line(&mut String::new())?;
     }
     drop(children); // waitpid
     println!();
     let reaped = look("reaped", &pids)?;
 
-    ensure!(alive.iter().all(|seen| matches!(seen, Some((_, 1..)))), "a child had no memory");
+    ensure!(
+        alive.iter().all(|seen| matches!(seen, Some((_, 1..)))),
+        "a child had no memory"
+    );
     let zombie = Some((ProcessStatus::Zombie, 0));
-    ensure!(exited.iter().chain(&killed).all(|seen| *seen == zombie), "a child was no zombie");
-    ensure!(reaped.iter().all(Option::is_none), "a child is still there after it was reaped");
-    println!("\nzombies: {}. No memory left, not killable, gone once reaped", exited.len());
+    ensure!(
+        exited.iter().chain(&killed).all(|seen| *seen == zombie),
+        "a child was no zombie"
+    );
+    ensure!(
+        reaped.iter().all(Option::is_none),
+        "a child is still there after it was reaped"
+    );
+    println!(
+        "\nzombies: {}. No memory left, not killable, gone once reaped",
+        exited.len()
+    );
     Ok(())
 }
 
 /// State and resident memory (bytes) of each process, read from the kernel; None: no such process.
-fn look(when: &str, pids: &[Pid]) -> anyhow::Result<Vec<Option<(ProcessStatus, u64)>>> {
+fn look(
+    when: &str,
+    pids: &[Pid],
+) -> anyhow::Result<Vec<Option<(ProcessStatus, u64)>>> {
     let mut system = System::new()?;
-    let pids: Vec<_> = pids.iter().map(|pid| sysinfo::Pid::from(pid.as_raw() as usize)).collect();
+    let pids: Vec<_> = pids
+        .iter()
+        .map(|pid| sysinfo::Pid::from(pid.as_raw() as usize))
+        .collect();
     let kind = ProcessRefreshKind::nothing().with_memory();
-    system.refresh_processes_specifics(ProcessesToUpdate::Some(&pids), true, kind);
+    system.refresh_processes_specifics(
+        ProcessesToUpdate::Some(&pids),
+        true,
+        kind,
+    );
     let look_at = |&pid| {
-        let process = system.process(pid).map(|process| (process.status(), process.memory()));
-        let text =
-            process.map(|(state, rss)| format!("{:<9}{:>8} KiB", state.to_string(), rss / 1024));
-        println!("{when:<13}{pid:>8}  {}", text.as_deref().unwrap_or("no such process"));
+        let process = system
+            .process(pid)
+            .map(|process| (process.status(), process.memory()));
+        let text = process.map(|(state, rss)| {
+            format!("{:<9}{:>8} KiB", state.to_string(), rss / 1024)
+        });
+        println!(
+            "{when:<13}{pid:>8}  {}",
+            text.as_deref().unwrap_or("no such process")
+        );
         process
     };
     Ok(pids.iter().map(look_at).collect())

@@ -8,12 +8,18 @@ const DEMO: &str = env!("CARGO_BIN_EXE_zombie-creation");
 
 fn run(args: &[&str]) -> Output {
     let mut demo = Command::new(DEMO);
-    demo.args(args).stdin(Stdio::null()).env_remove("RUST_BACKTRACE").output().unwrap()
+    demo.args(args)
+        .stdin(Stdio::null())
+        .env_remove("RUST_BACKTRACE")
+        .output()
+        .unwrap()
 }
 
 /// The rows of one step: PID, then what was seen of it.
 fn rows<'a>(text: &'a str, step: &str) -> Vec<(&'a str, &'a str)> {
-    let rows = text.lines().filter_map(|line| line.strip_prefix(step)?.trim().split_once(' '));
+    let rows = text
+        .lines()
+        .filter_map(|line| line.strip_prefix(step)?.trim().split_once(' '));
     rows.map(|(pid, seen)| (pid, seen.trim())).collect()
 }
 
@@ -26,19 +32,29 @@ fn every_child_goes_from_alive_to_zombie_to_nothing() {
         let alive = rows(&text, "alive");
         assert_eq!(alive.len(), count, "{text}");
         for (_, seen) in &alive {
-            let rss: u64 = seen.split_whitespace().nth(1).unwrap().parse().unwrap();
+            let rss: u64 =
+                seen.split_whitespace().nth(1).unwrap().parse().unwrap();
             assert!(!seen.contains("Zombie") && rss >= 4096, "{seen}");
         }
         for step in ["exited", "SIGKILL sent"] {
             let dead = rows(&text, step);
-            let same_pids = dead.iter().zip(&alive).all(|(dead, alive)| dead.0 == alive.0);
+            let same_pids = dead
+                .iter()
+                .zip(&alive)
+                .all(|(dead, alive)| dead.0 == alive.0);
             assert!(dead.len() == count && same_pids, "{text}");
             for (_, seen) in dead {
-                assert_eq!(seen.split_whitespace().collect::<Vec<_>>(), ["Zombie", "0", "KiB"]);
+                assert_eq!(
+                    seen.split_whitespace().collect::<Vec<_>>(),
+                    ["Zombie", "0", "KiB"]
+                );
             }
         }
         let reaped = rows(&text, "reaped");
-        assert!(reaped.len() == count && reaped.iter().all(|row| row.1 == "no such process"));
+        assert!(
+            reaped.len() == count
+                && reaped.iter().all(|row| row.1 == "no such process")
+        );
     }
 }
 
@@ -47,28 +63,51 @@ fn every_child_goes_from_alive_to_zombie_to_nothing() {
 fn another_process_sees_the_zombies() {
     let terminal = nix::pty::openpty(None, None).unwrap();
     let mut demo = Command::new(DEMO);
-    demo.args(["--count", "2"]).stdin(terminal.slave).stdout(Stdio::piped());
+    demo.args(["--count", "2"])
+        .stdin(terminal.slave)
+        .stdout(Stdio::piped());
     let mut demo = demo.spawn().unwrap();
     let lines = BufReader::new(demo.stdout.take().unwrap()).lines();
     let mut lines = lines.map(Result::unwrap);
-    let before: Vec<_> = lines.by_ref().take_while(|line| !line.contains("press Enter")).collect();
+    let before: Vec<_> = lines
+        .by_ref()
+        .take_while(|line| !line.contains("press Enter"))
+        .collect();
     let before = before.join("\n");
-    let pids: Vec<_> = rows(&before, "exited").into_iter().map(|(pid, _)| pid).collect();
+    let pids: Vec<_> = rows(&before, "exited")
+        .into_iter()
+        .map(|(pid, _)| pid)
+        .collect();
     assert_eq!(pids.len(), 2, "{before}");
     for pid in &pids {
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-        assert!(status.contains("State:\tZ (zombie)") && !status.contains("VmRSS"), "{status}");
-        assert!(status.contains(&format!("PPid:\t{}\n", demo.id())), "{status}");
+        let status =
+            std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        assert!(
+            status.contains("State:\tZ (zombie)") && !status.contains("VmRSS"),
+            "{status}"
+        );
+        assert!(
+            status.contains(&format!("PPid:\t{}\n", demo.id())),
+            "{status}"
+        );
     }
     File::from(terminal.master).write_all(b"\n").unwrap();
     assert_eq!(lines.filter(|line| line.starts_with("reaped")).count(), 2);
     assert!(demo.wait().unwrap().success());
-    assert!(pids.iter().all(|pid| !std::path::Path::new(&format!("/proc/{pid}")).exists()));
+    assert!(
+        pids.iter()
+            .all(|pid| !std::path::Path::new(&format!("/proc/{pid}")).exists())
+    );
 }
 
 #[test]
 fn rejects_bad_arguments() {
-    for args in [&["--count", "0"][..], &["--count", "101"], &["--count", "x"], &["--no"]] {
+    for args in [
+        &["--count", "0"][..],
+        &["--count", "101"],
+        &["--count", "x"],
+        &["--no"],
+    ] {
         let output = run(args);
         assert_eq!(output.status.code(), Some(2), "{args:?}");
         assert!(!output.stderr.is_empty() && output.stdout.is_empty());

@@ -33,13 +33,20 @@ struct Knobs {
 }
 
 fn main() -> Result<()> {
-    let Knobs { threads, increments } = Knobs::parse();
+    let Knobs {
+        threads,
+        increments,
+    } = Knobs::parse();
     let (racy, locked) = (AtomicU64::new(0), Mutex::new(0));
     let (atomic, sum) = (AtomicU64::new(0), AtomicU64::new(0));
 
-    let race = || (0..increments).for_each(|_| racy.store(racy.load(Relaxed) + 1, Relaxed));
+    let race = || {
+        (0..increments)
+            .for_each(|_| racy.store(racy.load(Relaxed) + 1, Relaxed))
+    };
     let mutex = || (0..increments).for_each(|_| *locked.lock().unwrap() += 1);
-    let fetch_add = || (0..increments).for_each(|_| _ = atomic.fetch_add(1, Relaxed)); // one step
+    let fetch_add =
+        || (0..increments).for_each(|_| _ = atomic.fetch_add(1, Relaxed)); // one step
     let private = || {
         let own = AtomicU64::new(0);
         let own = black_box(&own); // not optimised away, though no other thread can see it
@@ -47,32 +54,58 @@ fn main() -> Result<()> {
         sum.fetch_add(own.load(Relaxed), Relaxed);
     };
 
-    let methods: [&(dyn Fn() + Sync); 4] = [&race, &mutex, &fetch_add, &private];
+    let methods: [&(dyn Fn() + Sync); 4] =
+        [&race, &mutex, &fetch_add, &private];
     let mut times = [[0.0; ROUNDS]; 4];
     for round in 0..ROUNDS {
         for (times, method) in times.iter_mut().zip(methods) {
-            times[round] = nanoseconds(threads, method)? / (threads * increments) as f64;
+            times[round] =
+                nanoseconds(threads, method)? / (threads * increments) as f64;
         }
     }
-    times.iter_mut().for_each(|times| times.sort_by(f64::total_cmp));
+    times
+        .iter_mut()
+        .for_each(|times| times.sort_by(f64::total_cmp));
     let median = times.map(|times| times[ROUNDS / 2]);
     let longest = median.into_iter().fold(0.0, f64::max);
 
     let expected = threads * increments * ROUNDS as u64;
-    let counted = [racy.into_inner(), locked.into_inner()?, atomic.into_inner(), sum.into_inner()];
-    let build = if cfg!(debug_assertions) { "debug" } else { "release" };
-    println!("threads: {threads}, each adds 1, {increments} times, in {ROUNDS} rounds\n");
-    println!("expected {expected:>11}          ns per increment, {build} build");
-    println!("             counted      lost   fastest   slowest  median round");
-    for (i, name) in ["race", "mutex", "fetch_add", "private"].iter().enumerate() {
+    let counted = [
+        racy.into_inner(),
+        locked.into_inner()?,
+        atomic.into_inner(),
+        sum.into_inner(),
+    ];
+    let build = if cfg!(debug_assertions) {
+        "debug"
+    } else {
+        "release"
+    };
+    println!(
+        "threads: {threads}, each adds 1, {increments} times, in {ROUNDS} rounds\n"
+    );
+    println!(
+        "expected {expected:>11}          ns per increment, {build} build"
+    );
+    println!(
+        "             counted      lost   fastest   slowest  median round"
+    );
+    for (i, name) in
+        ["race", "mutex", "fetch_add", "private"].iter().enumerate()
+    {
         let [fastest, .., slowest] = times[i];
         let bar = "█".repeat((16.0 * median[i] / longest).round() as usize);
         print!("{name:<9} {:>10} {:>9}", counted[i], expected - counted[i]);
         println!(" {fastest:>9.2} {slowest:>9.2} {:>7.2} {bar}", median[i]);
     }
-    ensure!(counted[1..] == [expected; 3], "expected {expected}, counted {counted:?}");
+    ensure!(
+        counted[1..] == [expected; 3],
+        "expected {expected}, counted {counted:?}"
+    );
     let [_, mutex, fetch_add, private] = median;
-    print!("\nexact: mutex {mutex:.1} ns, fetch_add {fetch_add:.1} ns, private {private:.1} ns; ");
+    print!(
+        "\nexact: mutex {mutex:.1} ns, fetch_add {fetch_add:.1} ns, private {private:.1} ns; "
+    );
     println!("race lost {}", expected - counted[0]);
     Ok(())
 }
@@ -90,10 +123,13 @@ fn nanoseconds(threads: u64, work: &(dyn Fn() + Sync)) -> Result<f64> {
         };
         let start = |_| thread::Builder::new().spawn_scoped(scope, timed);
         let started = (0..threads).map(start).collect::<Result<Vec<_>, _>>();
-        let started = started.map_err(|error| anyhow!("cannot start a thread: {error}"))?;
+        let started = started
+            .map_err(|error| anyhow!("cannot start a thread: {error}"))?;
         drop(closed);
         let times = started.into_iter().map(|thread| thread.join().unwrap());
-        let (first, last) = times.reduce(|one, two| (one.0.min(two.0), one.1.max(two.1))).unwrap();
+        let (first, last) = times
+            .reduce(|one, two| (one.0.min(two.0), one.1.max(two.1)))
+            .unwrap();
         Ok((last - first).as_secs_f64() * 1e9)
     })
 }

@@ -51,8 +51,14 @@ struct Knobs {
 
 fn main() -> Result<()> {
     let knobs = Knobs::parse();
-    if !rustc().arg("--version").output().is_ok_and(|output| output.status.success()) {
-        eprintln!("cannot run here: no rustc works; install it from https://rustup.rs");
+    if !rustc()
+        .arg("--version")
+        .output()
+        .is_ok_and(|output| output.status.success())
+    {
+        eprintln!(
+            "cannot run here: no rustc works; install it from https://rustup.rs"
+        );
         exit(77);
     }
     let folder = env::temp_dir().join(format!("compiler-refuses-{}", id()));
@@ -63,18 +69,37 @@ fn main() -> Result<()> {
 }
 
 fn ask(knobs: &Knobs, folder: &Path) -> Result<()> {
-    let bugs = knobs.full.map_or(0..SNIPPETS.len(), |bug| bug as usize - 1..bug as usize);
+    let bugs = knobs
+        .full
+        .map_or(0..SNIPPETS.len(), |bug| bug as usize - 1..bug as usize);
     let count = bugs.len();
     for (bug, code, refused, accepted, expected) in &SNIPPETS[bugs] {
         let verdict = compile(refused, folder)?;
         let says = String::from_utf8_lossy(&verdict.stderr);
-        let error = says.lines().find(|line| line.starts_with("error")).unwrap_or("nothing");
-        println!("{bug}:\n    {}", if knobs.full.is_some() { says.trim() } else { error });
+        let error = says
+            .lines()
+            .find(|line| line.starts_with("error"))
+            .unwrap_or("nothing");
+        println!(
+            "{bug}:\n    {}",
+            if knobs.full.is_some() {
+                says.trim()
+            } else {
+                error
+            }
+        );
         ensure!(!verdict.status.success(), "rustc accepted it");
-        ensure!(error.contains(code), "refused for another reason than {code}");
+        ensure!(
+            error.contains(code),
+            "refused for another reason than {code}"
+        );
 
         let verdict = compile(accepted, folder)?;
-        ensure!(verdict.status.success(), "{}", String::from_utf8_lossy(&verdict.stderr));
+        ensure!(
+            verdict.status.success(),
+            "{}",
+            String::from_utf8_lossy(&verdict.stderr)
+        );
         let output = Command::new(folder.join("program")).output();
         let output = output.context("cannot run what rustc made")?;
         let prints = String::from_utf8_lossy(&output.stdout);
@@ -92,6 +117,8 @@ fn rustc() -> Command {
 fn compile(source: &str, folder: &Path) -> Result<Output> {
     fs::write(folder.join("program.rs"), source)?;
     let mut rustc = rustc();
-    rustc.args(["--edition", "2024", "program.rs"]).current_dir(folder);
+    rustc
+        .args(["--edition", "2024", "program.rs"])
+        .current_dir(folder);
     rustc.output().context("cannot start rustc")
 }

@@ -37,18 +37,44 @@ struct Shared {
 
 fn main() -> anyhow::Result<()> {
     let knobs = Knobs::parse();
-    println!("2 threads add to one list, {} times each: ▀ thread 1, ▄ thread 2\n", knobs.turns);
+    println!(
+        "2 threads add to one list, {} times each: ▀ thread 1, ▄ thread 2\n",
+        knobs.turns
+    );
     let (unordered, ordered) = (run(&knobs, false), run(&knobs, true));
-    let runs = [("mutex alone", &unordered), ("mutex and condition variable", &ordered)];
+    let runs = [
+        ("mutex alone", &unordered),
+        ("mutex and condition variable", &ordered),
+    ];
     for (label, Shared { list, .. }) in runs {
-        let picture = list.iter().take(60).map(|&me| if me == 1 { '▀' } else { '▄' });
+        let picture = list
+            .iter()
+            .take(60)
+            .map(|&me| if me == 1 { '▀' } else { '▄' });
         println!("{label}:\n{}\n", picture.collect::<String>());
     }
-    let Shared { list, woken, too_early, .. } = ordered;
-    ensure!(list == [1, 2].repeat(knobs.turns.into()), "the threads do not alternate: {list:?}");
-    ensure!(too_early >= 10 || !knobs.spurious, "only {too_early} wake-ups came too early");
-    println!("woken {woken} times; sent back to sleep by the loop, as too early: {too_early}");
-    let longest_run = unordered.list.chunk_by(|one, next| one == next).map(<[u8]>::len).max();
+    let Shared {
+        list,
+        woken,
+        too_early,
+        ..
+    } = ordered;
+    ensure!(
+        list == [1, 2].repeat(knobs.turns.into()),
+        "the threads do not alternate: {list:?}"
+    );
+    ensure!(
+        too_early >= 10 || !knobs.spurious,
+        "only {too_early} wake-ups came too early"
+    );
+    println!(
+        "woken {woken} times; sent back to sleep by the loop, as too early: {too_early}"
+    );
+    let longest_run = unordered
+        .list
+        .chunk_by(|one, next| one == next)
+        .map(<[u8]>::len)
+        .max();
     println!(
         "{} entries in strict alternation; with the mutex alone, up to {} in a row",
         list.len(),
@@ -77,7 +103,9 @@ fn run(knobs: &Knobs, take_turns: bool) -> Shared {
     thread::scope(|scope| {
         let mut shared = mutex.lock().unwrap(); // neither begins before both exist
         for me in [1, 2] {
-            if let Err(error) = thread::Builder::new().spawn_scoped(scope, move || write(me)) {
+            if let Err(error) =
+                thread::Builder::new().spawn_scoped(scope, move || write(me))
+            {
                 eprintln!("cannot start a thread: {error}");
                 process::exit(1);
             }

@@ -8,7 +8,11 @@ use std::time::Duration;
 const DEMO: &str = env!("CARGO_BIN_EXE_deadlock");
 
 fn run(args: &[&str]) -> Output {
-    Command::new(DEMO).args(args).env_remove("RUST_BACKTRACE").output().unwrap()
+    Command::new(DEMO)
+        .args(args)
+        .env_remove("RUST_BACKTRACE")
+        .output()
+        .unwrap()
 }
 
 /// Name, TID, lock held, lock wanted, state, kernel function, CPU time of both stuck threads.
@@ -31,8 +35,16 @@ fn opposite_order_gets_stuck_and_one_order_finishes() {
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     let text = String::from_utf8_lossy(&output.stdout);
     let [one, two] = rows(&text);
-    assert_eq!((one[0], one[2], one[3], one[4]), ("1", "A", "B", "S"), "{text}");
-    assert_eq!((two[0], two[2], two[3], two[4]), ("2", "B", "A", "S"), "{text}");
+    assert_eq!(
+        (one[0], one[2], one[3], one[4]),
+        ("1", "A", "B", "S"),
+        "{text}"
+    );
+    assert_eq!(
+        (two[0], two[2], two[3], two[4]),
+        ("2", "B", "A", "S"),
+        "{text}"
+    );
     assert_eq!(verdict(&text), [0, 200_000]);
 }
 
@@ -56,18 +68,31 @@ fn without_the_barrier_it_is_luck() {
 /// What /proc tells of the threads 1 and 2 of a process: name, TID, state, kernel function, and how
 /// often it gave its core away or had to.
 fn look(process: u32) -> Vec<[String; 6]> {
-    let tasks = fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
+    let tasks = fs::read_dir(format!("/proc/{process}/task"))
+        .into_iter()
+        .flatten()
+        .flatten();
     let thread = |task: fs::DirEntry| {
-        let read = |file| fs::read_to_string(task.path().join(file)).unwrap_or_default();
+        let read = |file| {
+            fs::read_to_string(task.path().join(file)).unwrap_or_default()
+        };
         let (status, wchan) = (read("status"), read("wchan"));
-        let field = |name| status.lines().find_map(|line| line.strip_prefix(name));
+        let field =
+            |name| status.lines().find_map(|line| line.strip_prefix(name));
         let field = |name| field(name).unwrap_or("?").to_string();
         let [tid, state] = ["Pid:\t", "State:\t"].map(field);
-        let switches = ["voluntary_ctxt_switches:\t", "nonvoluntary_ctxt_switches:\t"].map(field);
+        let switches = [
+            "voluntary_ctxt_switches:\t",
+            "nonvoluntary_ctxt_switches:\t",
+        ]
+        .map(field);
         let [voluntary, involuntary] = switches;
         [field("Name:\t"), tid, state, wchan, voluntary, involuntary]
     };
-    let mut threads: Vec<_> = tasks.map(thread).filter(|thread| thread[0].len() == 1).collect();
+    let mut threads: Vec<_> = tasks
+        .map(thread)
+        .filter(|thread| thread[0].len() == 1)
+        .collect();
     threads.sort();
     threads
 }
@@ -82,12 +107,16 @@ fn the_kernel_sees_two_threads_that_never_run_again() {
         state == "S (sleeping)" && (hidden || wchan.contains("futex"))
     };
     for _ in 0..50 {
-        let mut demo = Command::new(DEMO).stdout(Stdio::piped()).spawn().unwrap();
+        let mut demo =
+            Command::new(DEMO).stdout(Stdio::piped()).spawn().unwrap();
         let mut stuck = Vec::new();
         while demo.try_wait().unwrap().is_none() {
             let before = look(demo.id());
             sleep(Duration::from_millis(10)); // the time in which nothing happens
-            if before.len() == 2 && before.iter().all(sleeps) && look(demo.id()) == before {
+            if before.len() == 2
+                && before.iter().all(sleeps)
+                && look(demo.id()) == before
+            {
                 stuck = before;
             }
         }
@@ -95,9 +124,16 @@ fn the_kernel_sees_two_threads_that_never_run_again() {
         assert_eq!(output.status.code(), Some(0), "{output:?}");
         if !stuck.is_empty() {
             let text = String::from_utf8_lossy(&output.stdout);
-            let shown = rows(&text).map(|row| [row[0].to_string(), row[1].to_string()]);
-            let seen = stuck.iter().map(|[name, tid, ..]| [name.clone(), tid.clone()]);
-            assert_eq!(seen.collect::<Vec<_>>(), shown, "other threads than the demo says");
+            let shown =
+                rows(&text).map(|row| [row[0].to_string(), row[1].to_string()]);
+            let seen = stuck
+                .iter()
+                .map(|[name, tid, ..]| [name.clone(), tid.clone()]);
+            assert_eq!(
+                seen.collect::<Vec<_>>(),
+                shown,
+                "other threads than the demo says"
+            );
             return;
         }
     }

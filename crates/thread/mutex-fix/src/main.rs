@@ -56,14 +56,24 @@ fn main() -> anyhow::Result<()> {
 
     let expected = knobs.threads * knobs.increments;
     let (racy, counted) = (racy.into_inner(), counter.into_inner().unwrap());
-    println!("threads: {}, each adds 1 to one counter, {} times", knobs.threads, knobs.increments);
+    println!(
+        "threads: {}, each adds 1 to one counter, {} times",
+        knobs.threads, knobs.increments
+    );
     println!("\n              expected   counted      lost         time");
-    for (label, count, time) in
-        [("without lock", racy, time_without), ("with lock", counted, time_with)]
-    {
-        println!("{label:<12}{expected:>10}{count:>10}{:>10}{time:>10.2} ms", expected - count);
+    for (label, count, time) in [
+        ("without lock", racy, time_without),
+        ("with lock", counted, time_with),
+    ] {
+        println!(
+            "{label:<12}{expected:>10}{count:>10}{:>10}{time:>10.2} ms",
+            expected - count
+        );
     }
-    ensure!(counted == expected, "with the lock: expected {expected}, counted {counted}");
+    ensure!(
+        counted == expected,
+        "with the lock: expected {expected}, counted {counted}"
+    );
     print!("\nexpected {expected}, counted {counted}: 0 updates lost, ");
     println!("in {:.1} times the time", time_with / time_without);
     Ok(())
@@ -80,14 +90,17 @@ fn run(knobs: &Knobs, add: impl Fn(u64) + Sync) -> anyhow::Result<f64> {
         (0..knobs.increments).for_each(&add);
     };
     let begin = thread::scope(|scope| {
-        let start = |_| thread::Builder::new().spawn_scoped(scope, work).map(drop);
+        let start =
+            |_| thread::Builder::new().spawn_scoped(scope, work).map(drop);
         let started = (0..knobs.threads).try_for_each(start);
         while started.is_ok() && ready.load(Relaxed) < knobs.threads {
             thread::yield_now();
         }
         let begin = Instant::now();
         go.store(true, Relaxed); // even if one did not start: the others shall not wait for ever
-        started.map(|()| begin).map_err(|error| anyhow!("cannot start a thread: {error}"))
+        started
+            .map(|()| begin)
+            .map_err(|error| anyhow!("cannot start a thread: {error}"))
     })?; // all have finished here
     Ok(begin.elapsed().as_secs_f64() * 1e3)
 }

@@ -35,10 +35,14 @@ struct Knobs {
 fn main() -> anyhow::Result<()> {
     let knobs = Knobs::parse();
     let expected = knobs.threads * knobs.increments;
-    println!("threads: {}, each adds 1 to one counter, {} times", knobs.threads, knobs.increments);
+    println!(
+        "threads: {}, each adds 1 to one counter, {} times",
+        knobs.threads, knobs.increments
+    );
 
     let (mut round, mut counted) = (0, expected);
-    while counted == expected && round < MAX_ROUNDS[usize::from(knobs.no_yield)] {
+    while counted == expected && round < MAX_ROUNDS[usize::from(knobs.no_yield)]
+    {
         round += 1;
         counted = count(&knobs)?;
     }
@@ -48,11 +52,18 @@ fn main() -> anyhow::Result<()> {
         "no update was lost in {round} rounds: expected {expected}, counted {counted}"
     );
     if round > 1 {
-        println!("rounds that lost nothing: {}; then round {round}:", round - 1);
+        println!(
+            "rounds that lost nothing: {}; then round {round}:",
+            round - 1
+        );
     }
     let cells = (60 * counted / expected) as usize;
     println!("\nexpected {expected:>8} {}", "█".repeat(60));
-    println!("counted  {counted:>8} {}{}", "█".repeat(cells), "░".repeat(60 - cells));
+    println!(
+        "counted  {counted:>8} {}{}",
+        "█".repeat(cells),
+        "░".repeat(60 - cells)
+    );
     println!("\nexpected {expected}, counted {counted}: {lost} updates lost");
     Ok(())
 }
@@ -74,7 +85,8 @@ fn count(knobs: &Knobs) -> anyhow::Result<u64> {
         }
     };
     thread::scope(|scope| {
-        let start = |_| thread::Builder::new().spawn_scoped(scope, work).map(drop);
+        let start =
+            |_| thread::Builder::new().spawn_scoped(scope, work).map(drop);
         let started = (0..knobs.threads).try_for_each(start);
         if started.is_err() {
             ready.store(knobs.threads, Relaxed); // nobody shall wait for those that never come

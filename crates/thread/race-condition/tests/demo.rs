@@ -3,7 +3,11 @@ use std::process::{Command, Output};
 const DEMO: &str = env!("CARGO_BIN_EXE_race-condition");
 
 fn run(args: &[&str]) -> Output {
-    Command::new(DEMO).args(args).env_remove("RUST_BACKTRACE").output().unwrap()
+    Command::new(DEMO)
+        .args(args)
+        .env_remove("RUST_BACKTRACE")
+        .output()
+        .unwrap()
 }
 
 /// The last line of standard output is `expected E, counted C: L updates lost`.
@@ -14,7 +18,9 @@ fn verdict(output: &Output) -> [u64; 3] {
 }
 
 fn numbers(line: &str) -> Vec<u64> {
-    line.split(|c: char| !c.is_ascii_digit()).filter_map(|word| word.parse().ok()).collect()
+    line.split(|c: char| !c.is_ascii_digit())
+        .filter_map(|word| word.parse().ok())
+        .collect()
 }
 
 #[test]
@@ -27,7 +33,8 @@ fn loses_updates_and_never_counts_too_many() {
 
 #[test]
 fn counts_what_the_knobs_ask_for() {
-    let [expected, counted, _] = verdict(&run(&["--threads", "8", "--increments", "500"]));
+    let [expected, counted, _] =
+        verdict(&run(&["--threads", "8", "--increments", "500"]));
     assert_eq!(expected, 8 * 500);
     assert!(counted < expected, "{counted}");
 }
@@ -37,12 +44,17 @@ fn counts_what_the_knobs_ask_for() {
 #[test]
 fn the_threads_exist() {
     let args = ["--threads", "3", "--increments", "100000"];
-    let mut demo =
-        Command::new(DEMO).args(args).stdout(std::process::Stdio::null()).spawn().unwrap();
+    let mut demo = Command::new(DEMO)
+        .args(args)
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
     let tasks = format!("/proc/{}/task", demo.id());
     let mut most = 0;
     while demo.try_wait().unwrap().is_none() {
-        most = most.max(std::fs::read_dir(&tasks).map_or(0, |entries| entries.count()));
+        most = most.max(
+            std::fs::read_dir(&tasks).map_or(0, |entries| entries.count()),
+        );
     }
     assert_eq!(most, 1 + 3);
 }
@@ -52,7 +64,10 @@ fn one_thread_loses_nothing_and_says_so() {
     let output = run(&["--threads", "1"]);
     assert_eq!(output.status.code(), Some(1));
     let error = String::from_utf8_lossy(&output.stderr);
-    assert!(error.contains("no update was lost") && error.contains("counted 1000"), "{error}");
+    assert!(
+        error.contains("no update was lost") && error.contains("counted 1000"),
+        "{error}"
+    );
 }
 
 /// How many rounds it takes is luck; that it loses updates in the end is not.
@@ -64,14 +79,21 @@ fn without_yield_it_takes_some_number_of_rounds() {
     assert!((2..expected).contains(&counted), "{counted}");
     let text = String::from_utf8_lossy(&output.stdout);
     for line in text.lines().filter(|line| line.contains("; then round ")) {
-        let [lost_nothing, this] = numbers(line)[..] else { panic!("{text}") };
+        let [lost_nothing, this] = numbers(line)[..] else {
+            panic!("{text}")
+        };
         assert_eq!(lost_nothing + 1, this, "{text}");
     }
 }
 
 #[test]
 fn rejects_bad_arguments() {
-    for args in [&["--threads", "0"][..], &["--threads", "65"], &["--increments", "0"], &["--no"]] {
+    for args in [
+        &["--threads", "0"][..],
+        &["--threads", "65"],
+        &["--increments", "0"],
+        &["--no"],
+    ] {
         let output = run(args);
         assert_eq!(output.status.code(), Some(2), "{args:?}");
         assert!(!output.stderr.is_empty() && output.stdout.is_empty());

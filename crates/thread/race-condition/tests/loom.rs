@@ -26,5 +26,9 @@ fn two_threads_can_end_at_one_and_at_two() {
         }
         seen.lock().unwrap().insert(counter.load(Relaxed));
     });
-    assert_eq!(*ends.lock().unwrap(), BTreeSet::from([1, 2]), "1: an update was lost; 2: none was");
+    assert_eq!(
+        *ends.lock().unwrap(),
+        BTreeSet::from([1, 2]),
+        "1: an update was lost; 2: none was"
+    );
 }

@@ -42,7 +42,8 @@ struct State {
 
 fn main() -> anyhow::Result<()> {
     let knobs = Knobs::parse();
-    let (threads, steps) = (usize::from(knobs.threads), usize::from(knobs.steps));
+    let (threads, steps) =
+        (usize::from(knobs.threads), usize::from(knobs.steps));
     let program: &[Step] = match steps {
         1 => &[("+1 =", &[LOAD, ADD, STORE])],
         2 => &[("load", &[LOAD]), ("store", &[ADD, STORE])],
@@ -52,18 +53,33 @@ fn main() -> anyhow::Result<()> {
     interleave(&State::default(), program, threads, &mut ends);
 
     let factorial = |n: usize| (1..=n).product::<usize>();
-    let expected = factorial(threads * steps) / factorial(steps).pow(threads as u32);
-    ensure!(ends.len() == expected, "{} interleavings instead of {expected}", ends.len());
+    let expected =
+        factorial(threads * steps) / factorial(steps).pow(threads as u32);
+    ensure!(
+        ends.len() == expected,
+        "{} interleavings instead of {expected}",
+        ends.len()
+    );
     print!("threads: {threads}, steps of each: {steps}, ");
-    println!("interleavings: ({threads} x {steps})! / ({steps}!)^{threads} = {expected}\n");
+    println!(
+        "interleavings: ({threads} x {steps})! / ({steps}!)^{threads} = {expected}\n"
+    );
     for counter in 1..=threads {
         let count = ends.iter().filter(|end| end.counter == counter).count();
-        println!("{count:>5} end at {counter} {}", "█".repeat((60 * count).div_ceil(expected)));
+        println!(
+            "{count:>5} end at {counter} {}",
+            "█".repeat((60 * count).div_ceil(expected))
+        );
     }
 
-    let (exact, lossy): (Vec<_>, Vec<_>) = ends.iter().partition(|end| end.counter == threads);
-    let examples: Vec<_> = exact.iter().take(1).chain(lossy.iter().take(1)).collect();
-    let heads = format!("{}counter", &"A         B         C         "[..10 * threads]);
+    let (exact, lossy): (Vec<_>, Vec<_>) =
+        ends.iter().partition(|end| end.counter == threads);
+    let examples: Vec<_> =
+        exact.iter().take(1).chain(lossy.iter().take(1)).collect();
+    let heads = format!(
+        "{}counter",
+        &"A         B         C         "[..10 * threads]
+    );
     println!("\n{}", vec![heads; examples.len()].join("    "));
     for row in 0..threads * steps {
         let mut line = Vec::new();
@@ -76,8 +92,13 @@ fn main() -> anyhow::Result<()> {
         println!("{}", line.join("    "));
     }
 
-    let serial = |end: &&State| end.history.chunk_by(|a, b| a.0 == b.0).count() == threads;
-    ensure!(exact.iter().all(serial) && !lossy.iter().any(serial), "not serial, and yet exact");
+    let serial = |end: &&State| {
+        end.history.chunk_by(|a, b| a.0 == b.0).count() == threads
+    };
+    ensure!(
+        exact.iter().all(serial) && !lossy.iter().any(serial),
+        "not serial, and yet exact"
+    );
     let (exact, lossy) = (exact.len(), lossy.len());
     print!("\n{expected} interleavings: {lossy} lose updates; ");
     println!("{exact} do not: one thread after the other");
@@ -85,7 +106,12 @@ fn main() -> anyhow::Result<()> {
 }
 
 /// Whoever has steps left may be next: executes a step in each of these ways, and goes on from there.
-fn interleave(state: &State, program: &[Step], threads: usize, ends: &mut Vec<State>) {
+fn interleave(
+    state: &State,
+    program: &[Step],
+    threads: usize,
+    ends: &mut Vec<State>,
+) {
     if state.history.len() == threads * program.len() {
         return ends.push(state.clone());
     }
@@ -96,7 +122,12 @@ fn interleave(state: &State, program: &[Step], threads: usize, ends: &mut Vec<St
             for instruction in instructions {
                 instruction(&mut next.registers[thread], &mut next.counter);
             }
-            next.history.push((thread, name, next.registers[thread], next.counter));
+            next.history.push((
+                thread,
+                name,
+                next.registers[thread],
+                next.counter,
+            ));
             interleave(&next, program, threads, ends);
         }
     }

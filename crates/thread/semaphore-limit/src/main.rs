@@ -49,11 +49,17 @@ impl Semaphore {
 
 fn main() -> anyhow::Result<()> {
     let knobs = Knobs::parse();
-    let (threads, permits) = (usize::from(knobs.threads), usize::from(knobs.permits));
-    let semaphore = Semaphore { free: Mutex::new(permits), released: Condvar::new() };
+    let (threads, permits) =
+        (usize::from(knobs.threads), usize::from(knobs.permits));
+    let semaphore = Semaphore {
+        free: Mutex::new(permits),
+        released: Condvar::new(),
+    };
     let (all_started, entered) = (Barrier::new(threads), Condvar::new());
     let log = Mutex::new(Vec::new()); // of entries (thread, 1) and exits (thread, -1)
-    let entries = |log: &[(usize, i32)]| log.iter().filter(|(_, change)| *change == 1).count();
+    let entries = |log: &[(usize, i32)]| {
+        log.iter().filter(|(_, change)| *change == 1).count()
+    };
     let visit = |me| {
         all_started.wait(); // so that they all ask at once
         semaphore.acquire(); // the first ones pass, the others sleep here
@@ -71,7 +77,9 @@ fn main() -> anyhow::Result<()> {
     };
     thread::scope(|scope| {
         for me in 0..threads {
-            if let Err(error) = thread::Builder::new().spawn_scoped(scope, move || visit(me)) {
+            if let Err(error) =
+                thread::Builder::new().spawn_scoped(scope, move || visit(me))
+            {
                 eprintln!("cannot start a thread: {error}");
                 process::exit(1);
             }
@@ -79,7 +87,9 @@ fn main() -> anyhow::Result<()> {
     });
 
     let log = log.into_inner().unwrap();
-    println!("{threads} threads, {permits} permits; one column for each entry and each exit:\n");
+    println!(
+        "{threads} threads, {permits} permits; one column for each entry and each exit:\n"
+    );
     for thread in 0..threads {
         let mut cell = "· ";
         let cells = log.iter().map(|&(who, change)| {
@@ -88,7 +98,11 @@ fn main() -> anyhow::Result<()> {
             }
             cell
         });
-        println!("thread {}  {}", thread + 1, cells.collect::<String>().trim_end());
+        println!(
+            "thread {}  {}",
+            thread + 1,
+            cells.collect::<String>().trim_end()
+        );
     }
     let (mut inside, mut most, mut row) = (0, 0, String::new());
     for (_, change) in log {
@@ -98,7 +112,12 @@ fn main() -> anyhow::Result<()> {
     }
     println!("inside    {}", row.trim_end());
     let limit = i32::from(knobs.permits.min(knobs.threads));
-    ensure!(most == limit, "{permits} permits, but {most} were inside at once");
-    println!("\npermits: {permits}; at most {most} of {threads} threads were inside at once");
+    ensure!(
+        most == limit,
+        "{permits} permits, but {most} were inside at once"
+    );
+    println!(
+        "\npermits: {permits}; at most {most} of {threads} threads were inside at once"
+    );
     Ok(())
 }

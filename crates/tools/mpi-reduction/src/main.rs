@@ -56,13 +56,20 @@ fn main() -> Result<()> {
     nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?;
     let universe = mpi::initialize().context("MPI does not start")?;
     let world = universe.world();
-    let told = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE"].iter().find_map(|name| env::var(name).ok());
+    let told = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE"]
+        .iter()
+        .find_map(|name| env::var(name).ok());
     let same = told.is_none_or(|told| told == world.size().to_string());
-    ensure!(same, "each rank is alone: mpirun is of another MPI than the library");
-    let (rank, ranks, root) = (world.rank(), world.size(), world.process_at_rank(0));
+    ensure!(
+        same,
+        "each rank is alone: mpirun is of another MPI than the library"
+    );
+    let (rank, ranks, root) =
+        (world.rank(), world.size(), world.process_at_rank(0));
 
     let width = 1.0 / knobs.steps as f64;
-    let [from, to] = [rank, rank + 1].map(|r| knobs.steps * r as u64 / ranks as u64);
+    let [from, to] =
+        [rank, rank + 1].map(|r| knobs.steps * r as u64 / ranks as u64);
     let height = |i: u64| 4.0 / (1.0 + ((i as f64 + 0.5) * width).powi(2));
     let part: f64 = (from..to).map(|i| height(i) * width).sum();
 
@@ -73,17 +80,22 @@ fn main() -> Result<()> {
         root.reduce_into(&part, SystemOperation::sum());
     }
     let (host, pid) = (mpi::environment::processor_name()?, process::id());
-    let who = format!("{rank:>4}  {host:<12.12}{pid:>8}{from:>12}{part:>19.12}{sum:>21.12}");
+    let who = format!(
+        "{rank:>4}  {host:<12.12}{pid:>8}{from:>12}{part:>19.12}{sum:>21.12}"
+    );
     let mut table = vec![0; who.len() * ranks as usize];
     world.all_gather_into(who.as_bytes(), &mut table);
     if rank == 0 {
         println!(
             "rank  host             PID  first step     area of its part  sum, after a reduce"
         );
-        table.chunks(who.len()).for_each(|row| println!("{}", String::from_utf8_lossy(row)));
+        table
+            .chunks(who.len())
+            .for_each(|row| println!("{}", String::from_utf8_lossy(row)));
         println!();
     }
-    let costs = (ranks > 1).then(|| [8, 1 << 20].map(|bytes| ping_pong(&world, bytes)));
+    let costs =
+        (ranks > 1).then(|| [8, 1 << 20].map(|bytes| ping_pong(&world, bytes)));
     if rank > 0 {
         return Ok(());
     }
@@ -92,7 +104,9 @@ fn main() -> Result<()> {
     print!("parts added: {ranks}, off pi by {off:.0e}; ");
     match costs {
         None => println!("one rank alone has nobody to send a message to"),
-        Some([short, long]) => println!("one way {short:.1} µs, {:.2} GB/s", 1048.576 / long),
+        Some([short, long]) => {
+            println!("one way {short:.1} µs, {:.2} GB/s", 1048.576 / long)
+        }
     }
     Ok(())
 }
@@ -100,10 +114,14 @@ fn main() -> Result<()> {
 /// Sends a message from rank 0 to the last rank and back; the median microseconds of one way.
 fn ping_pong(world: &SimpleCommunicator, bytes: usize) -> f64 {
     let (rank, last) = (world.rank(), world.size() - 1);
-    let (first, partner) = (world.process_at_rank(0), world.process_at_rank(last));
-    let (begin, mut message, mut one_way) = (Instant::now(), vec![1; bytes], Vec::new());
+    let (first, partner) =
+        (world.process_at_rank(0), world.process_at_rank(last));
+    let (begin, mut message, mut one_way) =
+        (Instant::now(), vec![1; bytes], Vec::new());
     while rank == 0 && message[0] == 1 {
-        message[0] = u8::from(one_way.len() + 1 < TRIPS && begin.elapsed() < MEASURE_FOR);
+        message[0] = u8::from(
+            one_way.len() + 1 < TRIPS && begin.elapsed() < MEASURE_FOR,
+        );
         let sent = Instant::now();
         partner.send(&message);
         partner.receive_into(&mut message); // blocks until it is back
@@ -127,11 +145,20 @@ fn ping_pong(world: &SimpleCommunicator, bytes: usize) -> f64 {
 /// Replaces this program by mpirun, in the same process.
 fn become_mpirun(ranks: u8) -> Result<()> {
     let mut mpirun = Command::new("mpirun");
-    mpirun.envs(SETTINGS.split(' ').filter_map(|setting| setting.split_once('=')));
+    mpirun.envs(
+        SETTINGS
+            .split(' ')
+            .filter_map(|setting| setting.split_once('=')),
+    );
     mpirun.args(["-n", &ranks.to_string()]).stdin(Stdio::null());
-    let error = mpirun.arg(env::current_exe()?).args(env::args_os().skip(1)).exec();
+    let error = mpirun
+        .arg(env::current_exe()?)
+        .args(env::args_os().skip(1))
+        .exec();
     if error.kind() == NotFound {
-        eprintln!("cannot run here: no mpirun (apt install openmpi-bin, brew install open-mpi)");
+        eprintln!(
+            "cannot run here: no mpirun (apt install openmpi-bin, brew install open-mpi)"
+        );
         process::exit(77);
     }
     Err(error).context("mpirun does not start") // exec returns only if it fails

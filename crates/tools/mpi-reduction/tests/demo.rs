@@ -11,30 +11,50 @@ fn alone() -> MutexGuard<'static, ()> {
 
 fn run(program: &[&str], args: &[&str]) -> Output {
     let mut command = Command::new(program[0]);
-    command.args(&program[1..]).args(args).env_remove("RUST_BACKTRACE").output().unwrap()
+    command
+        .args(&program[1..])
+        .args(args)
+        .env_remove("RUST_BACKTRACE")
+        .output()
+        .unwrap()
 }
 
 /// Where there is no mpirun, there are no ranks to look at.
 fn cannot_run() -> bool {
-    run(&[DEMO], &["--ranks", "1", "--steps", "1000"]).status.code() == Some(77)
+    run(&[DEMO], &["--ranks", "1", "--steps", "1000"])
+        .status
+        .code()
+        == Some(77)
 }
 
 fn numbers(line: &str) -> Vec<f64> {
     let words = line.split(|c: char| !"0123456789.e-".contains(c));
-    words.filter_map(|word| word.trim_end_matches('.').parse().ok()).collect()
+    words
+        .filter_map(|word| word.trim_end_matches('.').parse().ok())
+        .collect()
 }
 
 /// Checks everything that a run prints, and returns the PIDs of the ranks.
 fn check(output: &Output, ranks: usize, steps: f64) -> Vec<u32> {
-    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+    assert!(
+        output.status.success() && output.stderr.is_empty(),
+        "{output:?}"
+    );
     let text = String::from_utf8_lossy(&output.stdout);
     let lines: Vec<&str> = text.lines().collect();
-    assert!(lines.len() <= 24 && lines.iter().all(|line| line.chars().count() <= 80), "{text}");
+    assert!(
+        lines.len() <= 24
+            && lines.iter().all(|line| line.chars().count() <= 80),
+        "{text}"
+    );
 
     // Rank, host, PID, first step, area of its part, sum
-    let rows: Vec<Vec<&str>> =
-        lines[1..=ranks].iter().map(|line| line.split_whitespace().collect()).collect();
-    let column = |i: usize| rows.iter().map(move |row| row[i].parse::<f64>().unwrap());
+    let rows: Vec<Vec<&str>> = lines[1..=ranks]
+        .iter()
+        .map(|line| line.split_whitespace().collect())
+        .collect();
+    let column =
+        |i: usize| rows.iter().map(move |row| row[i].parse::<f64>().unwrap());
     assert!(column(0).eq((0..ranks).map(|rank| rank as f64)), "{text}");
     let ends = column(3).skip(1).chain([steps]);
     for ((first, end), area) in column(3).zip(ends).zip(column(4)) {
@@ -47,14 +67,19 @@ fn check(output: &Output, ranks: usize, steps: f64) -> Vec<u32> {
     let sums: Vec<f64> = column(5).collect();
     assert!((sums[0] - column(4).sum::<f64>()).abs() < 1e-9, "{text}");
     assert!((sums[0] - std::f64::consts::PI).abs() < 1e-6, "{text}");
-    assert!(sums[1..].iter().all(|sum| *sum == 0.0), "only rank 0 knows the sum: {text}");
+    assert!(
+        sums[1..].iter().all(|sum| *sum == 0.0),
+        "only rank 0 knows the sum: {text}"
+    );
     let pids = rows.iter().map(|row| row[2].parse().unwrap()).collect();
 
     let last = numbers(lines[lines.len() - 1]);
     assert_eq!(last[0], ranks as f64);
     if ranks > 1 {
         for (line, bytes) in [(ranks + 2, 8.0), (ranks + 3, 1048576.0)] {
-            let [trips, micros] = numbers(lines[line])[numbers(lines[line]).len() - 2..] else {
+            let [trips, micros] =
+                numbers(lines[line])[numbers(lines[line]).len() - 2..]
+            else {
                 panic!("{text}")
             };
             assert!(numbers(lines[line]).contains(&bytes), "{text}");
@@ -74,7 +99,8 @@ fn any_number_of_ranks_makes_pi() {
         return;
     }
     for ranks in [1, 2, 4] {
-        let mut pids = check(&run(&[DEMO], &["--ranks", &ranks.to_string()]), ranks, 1e7);
+        let mut pids =
+            check(&run(&[DEMO], &["--ranks", &ranks.to_string()]), ranks, 1e7);
         pids.sort_unstable();
         pids.dedup();
         assert_eq!(pids.len(), ranks, "each rank is a process of its own");
@@ -89,11 +115,18 @@ fn mpirun_starts_it_too() {
         return;
     }
     let mut mpirun = Command::new("mpirun");
-    for name in ["ALLOW_RUN_AS_ROOT", "ALLOW_RUN_AS_ROOT_CONFIRM", "MCA_rmaps_base_oversubscribe"] {
+    for name in [
+        "ALLOW_RUN_AS_ROOT",
+        "ALLOW_RUN_AS_ROOT_CONFIRM",
+        "MCA_rmaps_base_oversubscribe",
+    ] {
         mpirun.env(format!("OMPI_{name}"), "1"); // the Try line's options, for any MPI
     }
     mpirun.env("PRTE_MCA_rmaps_default_mapping_policy", ":oversubscribe");
-    let output = mpirun.args(["-n", "2", DEMO, "--ranks", "7"]).output().unwrap();
+    let output = mpirun
+        .args(["-n", "2", DEMO, "--ranks", "7"])
+        .output()
+        .unwrap();
     check(&output, 2, 1e7);
 }
 
@@ -101,8 +134,12 @@ fn mpirun_starts_it_too() {
 #[test]
 fn one_core_is_enough() {
     let _alone = alone();
-    let Ok(output) = Command::new("taskset").args(["-c", "0", DEMO]).output() else { return };
-    if output.stderr.starts_with(b"taskset") || output.status.code() == Some(77) {
+    let Ok(output) = Command::new("taskset").args(["-c", "0", DEMO]).output()
+    else {
+        return;
+    };
+    if output.stderr.starts_with(b"taskset") || output.status.code() == Some(77)
+    {
         return; // core 0 is not ours
     }
     check(&output, 2, 1e7);
@@ -111,14 +148,30 @@ fn one_core_is_enough() {
 /// From outside: the children of `parent` that are the demo, each with its clock ticks of work.
 #[cfg(target_os = "linux")]
 fn ranks_of(parent: u32) -> std::collections::BTreeMap<u32, u64> {
-    let tasks = std::fs::read_dir(format!("/proc/{parent}/task")).into_iter().flatten().flatten();
-    let lists = tasks.filter_map(|t| std::fs::read_to_string(t.path().join("children")).ok());
-    let pids: Vec<u32> =
-        lists.flat_map(|l| l.split_whitespace().flat_map(str::parse).collect::<Vec<_>>()).collect();
-    let stat = |pid| std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let tasks = std::fs::read_dir(format!("/proc/{parent}/task"))
+        .into_iter()
+        .flatten()
+        .flatten();
+    let lists = tasks.filter_map(|t| {
+        std::fs::read_to_string(t.path().join("children")).ok()
+    });
+    let pids: Vec<u32> = lists
+        .flat_map(|l| {
+            l.split_whitespace()
+                .flat_map(str::parse)
+                .collect::<Vec<_>>()
+        })
+        .collect();
+    let stat = |pid| {
+        std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default()
+    };
     let stats = pids.into_iter().map(|pid| (pid, stat(pid)));
     let demos = stats.filter(|(_, stat)| stat.contains("(mpi-reduction)"));
-    demos.map(|(pid, stat)| (pid, stat.split(' ').nth(13).unwrap().parse().unwrap())).collect()
+    demos
+        .map(|(pid, stat)| {
+            (pid, stat.split(' ').nth(13).unwrap().parse().unwrap())
+        })
+        .collect()
 }
 
 #[cfg(target_os = "linux")]
@@ -129,8 +182,13 @@ fn the_kernel_sees_the_ranks_work() {
         return;
     }
     let mut command = Command::new(DEMO);
-    command.args(["--ranks", "4", "--steps", "100000000"]).stdout(std::process::Stdio::piped());
-    let mut demo = command.stderr(std::process::Stdio::piped()).spawn().unwrap();
+    command
+        .args(["--ranks", "4", "--steps", "100000000"])
+        .stdout(std::process::Stdio::piped());
+    let mut demo = command
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
     let mut seen = std::collections::BTreeMap::new();
     while demo.try_wait().unwrap().is_none() {
         for (pid, ticks) in ranks_of(demo.id()) {
@@ -140,8 +198,15 @@ fn the_kernel_sees_the_ranks_work() {
     }
     let mut pids = check(&demo.wait_with_output().unwrap(), 4, 1e8);
     pids.sort_unstable();
-    assert_eq!(pids, seen.keys().copied().collect::<Vec<_>>(), "children of mpirun");
-    assert!(seen.values().all(|&ticks| ticks > 0), "each has worked: {seen:?}");
+    assert_eq!(
+        pids,
+        seen.keys().copied().collect::<Vec<_>>(),
+        "children of mpirun"
+    );
+    assert!(
+        seen.values().all(|&ticks| ticks > 0),
+        "each has worked: {seen:?}"
+    );
 }
 
 /// Even mpirun's sudden death ends the ranks.
@@ -154,11 +219,17 @@ fn no_rank_outlives_mpirun() {
         return;
     }
     // Open MPI has no chance to remove its files then: let them be ours.
-    let folder = std::env::temp_dir().join(format!("mpi-reduction-{}", std::process::id()));
+    let folder = std::env::temp_dir()
+        .join(format!("mpi-reduction-{}", std::process::id()));
     std::fs::create_dir(&folder).unwrap();
     let mut command = Command::new(DEMO);
-    command.args(["--steps", "1000000000"]).env("TMPDIR", &folder);
-    for name in ["OMPI_MCA_btl_vader_backing_directory", "OMPI_MCA_btl_sm_backing_directory"] {
+    command
+        .args(["--steps", "1000000000"])
+        .env("TMPDIR", &folder);
+    for name in [
+        "OMPI_MCA_btl_vader_backing_directory",
+        "OMPI_MCA_btl_sm_backing_directory",
+    ] {
         command.env(name, &folder);
     }
     let mut demo = command.stderr(std::process::Stdio::null()).spawn().unwrap();
@@ -170,8 +241,11 @@ fn no_rank_outlives_mpirun() {
     demo.kill().unwrap();
     demo.wait().unwrap();
     let killed = Instant::now();
-    let is_there = |pid: &u32| std::path::Path::new(&format!("/proc/{pid}")).exists();
-    while ranks.keys().any(is_there) && killed.elapsed() < Duration::from_secs(10) {
+    let is_there =
+        |pid: &u32| std::path::Path::new(&format!("/proc/{pid}")).exists();
+    while ranks.keys().any(is_there)
+        && killed.elapsed() < Duration::from_secs(10)
+    {
         std::thread::yield_now();
     }
     let left: Vec<_> = ranks.keys().filter(|pid| is_there(pid)).collect();
@@ -181,9 +255,15 @@ fn no_rank_outlives_mpirun() {
 
 #[test]
 fn without_mpirun_it_says_what_to_install() {
-    let output = Command::new(DEMO).env("PATH", "/nonexistent").output().unwrap();
+    let output = Command::new(DEMO)
+        .env("PATH", "/nonexistent")
+        .output()
+        .unwrap();
     assert_eq!(output.status.code(), Some(77), "{output:?}");
-    assert!(String::from_utf8_lossy(&output.stderr).contains("apt install openmpi-bin"));
+    assert!(
+        String::from_utf8_lossy(&output.stderr)
+            .contains("apt install openmpi-bin")
+    );
     assert!(output.stdout.is_empty());
 }
 
@@ -191,19 +271,32 @@ fn without_mpirun_it_says_what_to_install() {
 #[test]
 fn ranks_that_never_meet_are_a_failure() {
     let version = Command::new("mpirun").arg("--version").output();
-    if !version.is_ok_and(|it| String::from_utf8_lossy(&it.stdout).contains("Open MPI")) {
+    if !version.is_ok_and(|it| {
+        String::from_utf8_lossy(&it.stdout).contains("Open MPI")
+    }) {
         return; // of MPICH these are its own variables
     }
     let mut rank = Command::new(DEMO);
-    let rank = rank.env("PMI_RANK", "0").env("PMI_SIZE", "2").env_remove("RUST_BACKTRACE");
+    let rank = rank
+        .env("PMI_RANK", "0")
+        .env("PMI_SIZE", "2")
+        .env_remove("RUST_BACKTRACE");
     let output = rank.output().unwrap();
     assert_eq!(output.status.code(), Some(1), "{output:?}");
-    assert!(String::from_utf8_lossy(&output.stderr).contains("each rank is alone"), "{output:?}");
+    assert!(
+        String::from_utf8_lossy(&output.stderr).contains("each rank is alone"),
+        "{output:?}"
+    );
 }
 
 #[test]
 fn rejects_bad_arguments() {
-    for args in [&["--ranks", "0"][..], &["--ranks", "17"], &["--steps", "999"], &["--no"]] {
+    for args in [
+        &["--ranks", "0"][..],
+        &["--ranks", "17"],
+        &["--steps", "999"],
+        &["--no"],
+    ] {
         let output = run(&[DEMO], args);
         assert_eq!(output.status.code(), Some(2), "{args:?}");
         assert!(!output.stderr.is_empty() && output.stdout.is_empty());

@@ -55,9 +55,14 @@ fn main() -> Result<()> {
     nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?;
     let universe = mpi::initialize().context("MPI does not start")?;
     let world = universe.world();
-    let told = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE"].iter().find_map(|name| env::var(name).ok());
+    let told = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE"]
+        .iter()
+        .find_map(|name| env::var(name).ok());
     let same = told.is_none_or(|told| told == world.size().to_string());
-    ensure!(same, "each rank is alone: mpirun is of another MPI than the library");
+    ensure!(
+        same,
+        "each rank is alone: mpirun is of another MPI than the library"
+    );
     let (rank, ranks, own) = (world.rank(), world.size(), knobs.rows_per_rank);
     let (first, rows) = (own * rank as u64, (own * ranks as u64) as f64);
 
@@ -78,21 +83,33 @@ fn main() -> Result<()> {
 
     let (host, pid) = (mpi::environment::processor_name()?, process::id());
     let held = shard.capacity() * size_of::<[f64; 2]>();
-    let who = format!("{rank:>4}  {host:<20.20}{pid:>8}{first:>10}{own:>9}{held:>12}{sent:>15}");
+    let who = format!(
+        "{rank:>4}  {host:<20.20}{pid:>8}{first:>10}{own:>9}{held:>12}{sent:>15}"
+    );
     let mut table = vec![0; who.len() * ranks as usize];
     world.all_gather_into(who.as_bytes(), &mut table);
     if rank > 0 {
         return Ok(());
     }
-    println!("rank  host                     PID  from row     rows  bytes held  to all-reduce");
-    table.chunks(who.len()).for_each(|row| println!("{}", String::from_utf8_lossy(row)));
+    println!(
+        "rank  host                     PID  from row     rows  bytes held  to all-reduce"
+    );
+    table
+        .chunks(who.len())
+        .for_each(|row| println!("{}", String::from_utf8_lossy(row)));
     println!("\n    truth  gradient descent       closed form");
     for j in [0, 1] {
         println!("b{j}{:>7}{:>18.12}{:>18.12}", TRUTH[j], line[j], exact[j]);
     }
     let off = (line[0] - exact[0]).abs().max((line[1] - exact[1]).abs());
-    ensure!(off < 1e-6, "after {} steps off the closed form by {off:.0e}", knobs.steps);
-    print!("\n{ranks} x {own} rows: each rank held {held} bytes, all-reduced {sent}; ");
+    ensure!(
+        off < 1e-6,
+        "after {} steps off the closed form by {off:.0e}",
+        knobs.steps
+    );
+    print!(
+        "\n{ranks} x {own} rows: each rank held {held} bytes, all-reduced {sent}; "
+    );
     println!("off by {off:.0e}");
     Ok(())
 }
@@ -114,7 +131,9 @@ fn random(number: u64) -> f64 {
 /// Of half the squared errors: where they grow fastest.
 fn gradient(shard: &[[f64; 2]], [b0, b1]: [f64; 2]) -> [f64; 2] {
     let errors = shard.iter().map(|[x, y]| (x, b0 + b1 * x - y));
-    errors.fold([0.0; 2], |[sum, sum_x], (x, error)| [sum + error, sum_x + error * x])
+    errors.fold([0.0; 2], |[sum, sum_x], (x, error)| {
+        [sum + error, sum_x + error * x]
+    })
 }
 
 /// What the normal equations need: the sums of x, y, x² and xy.
@@ -126,11 +145,20 @@ fn products(shard: &[[f64; 2]]) -> [f64; 4] {
 /// Replaces this program by mpirun, in the same process.
 fn become_mpirun(ranks: u8) -> Result<()> {
     let mut mpirun = Command::new("mpirun");
-    mpirun.envs(SETTINGS.split(' ').filter_map(|setting| setting.split_once('=')));
+    mpirun.envs(
+        SETTINGS
+            .split(' ')
+            .filter_map(|setting| setting.split_once('=')),
+    );
     mpirun.args(["-n", &ranks.to_string()]).stdin(Stdio::null());
-    let error = mpirun.arg(env::current_exe()?).args(env::args_os().skip(1)).exec();
+    let error = mpirun
+        .arg(env::current_exe()?)
+        .args(env::args_os().skip(1))
+        .exec();
     if error.kind() == NotFound {
-        eprintln!("cannot run here: no mpirun (apt install openmpi-bin, brew install open-mpi)");
+        eprintln!(
+            "cannot run here: no mpirun (apt install openmpi-bin, brew install open-mpi)"
+        );
         process::exit(77);
     }
     Err(error).context("mpirun does not start") // exec returns only if it fails

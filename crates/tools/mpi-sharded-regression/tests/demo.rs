@@ -10,12 +10,19 @@ fn alone() -> MutexGuard<'static, ()> {
 }
 
 fn run(args: &[&str]) -> Output {
-    Command::new(DEMO).args(args).env_remove("RUST_BACKTRACE").output().unwrap()
+    Command::new(DEMO)
+        .args(args)
+        .env_remove("RUST_BACKTRACE")
+        .output()
+        .unwrap()
 }
 
 /// Where there is no mpirun, there are no ranks to look at.
 fn cannot_run() -> bool {
-    run(&["--ranks", "1", "--rows-per-rank", "100"]).status.code() == Some(77)
+    run(&["--ranks", "1", "--rows-per-rank", "100"])
+        .status
+        .code()
+        == Some(77)
 }
 
 struct Fit {
@@ -28,24 +35,42 @@ struct Fit {
 
 fn fit(output: &Output) -> Fit {
     let text = String::from_utf8_lossy(&output.stdout);
-    assert!(text.lines().count() <= 24 && text.lines().all(|line| line.len() <= 80), "{text}");
-    let rows = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
-    let of_ranks = rows.clone().filter(|words| words.len() == 7 && words[0].parse::<u8>().is_ok());
-    let of_fit = rows.filter(|words| words.len() == 4 && words[0].starts_with('b'));
+    assert!(
+        text.lines().count() <= 24 && text.lines().all(|line| line.len() <= 80),
+        "{text}"
+    );
+    let rows = text
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let of_ranks = rows
+        .clone()
+        .filter(|words| words.len() == 7 && words[0].parse::<u8>().is_ok());
+    let of_fit =
+        rows.filter(|words| words.len() == 4 && words[0].starts_with('b'));
     Fit {
-        ranks: of_ranks.map(|words| [2, 3, 4, 5, 6].map(|i| words[i].parse().unwrap())).collect(),
-        coefficients: of_fit.map(|words| [1, 2, 3].map(|i| words[i].parse().unwrap())).collect(),
+        ranks: of_ranks
+            .map(|words| [2, 3, 4, 5, 6].map(|i| words[i].parse().unwrap()))
+            .collect(),
+        coefficients: of_fit
+            .map(|words| [1, 2, 3].map(|i| words[i].parse().unwrap()))
+            .collect(),
         last_line: text.lines().last().unwrap_or_default().into(),
     }
 }
 
 fn shown(args: &[&str]) -> Fit {
     let output = run(args);
-    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+    assert!(
+        output.status.success() && output.stderr.is_empty(),
+        "{output:?}"
+    );
     let fit = fit(&output);
     assert_eq!(fit.coefficients.len(), 2);
     for [truth, descent, exact] in &fit.coefficients {
-        assert!((descent - exact).abs() < 1e-6 && (exact - truth).abs() < 0.5, "{output:?}");
+        assert!(
+            (descent - exact).abs() < 1e-6 && (exact - truth).abs() < 0.5,
+            "{output:?}"
+        );
     }
     fit
 }
@@ -60,7 +85,11 @@ fn check_shards(fit: &Fit, ranks: u64, rows: u64, steps: u64) {
     let mut pids: Vec<u64> = fit.ranks.iter().map(|rank| rank[0]).collect();
     pids.sort_unstable();
     pids.dedup();
-    assert_eq!(pids.len() as u64, ranks, "each rank is a process of its own");
+    assert_eq!(
+        pids.len() as u64,
+        ranks,
+        "each rank is a process of its own"
+    );
 }
 
 #[test]
@@ -69,16 +98,32 @@ fn any_number_of_ranks_fits_the_same_line() {
     if cannot_run() {
         return;
     }
-    let fits = [(1, 200_000), (2, 100_000), (4, 50_000)].map(|(ranks, rows)| {
-        let fit = shown(&["--ranks", &ranks.to_string(), "--rows-per-rank", &rows.to_string()]);
-        check_shards(&fit, ranks, rows, 40);
-        let words = [format!("{ranks} x {rows} rows"), format!("held {} bytes", 16 * rows)];
-        assert!(words.iter().all(|words| fit.last_line.contains(words)), "{}", fit.last_line);
-        fit.coefficients
-    });
+    let fits =
+        [(1, 200_000), (2, 100_000), (4, 50_000)].map(|(ranks, rows)| {
+            let fit = shown(&[
+                "--ranks",
+                &ranks.to_string(),
+                "--rows-per-rank",
+                &rows.to_string(),
+            ]);
+            check_shards(&fit, ranks, rows, 40);
+            let words = [
+                format!("{ranks} x {rows} rows"),
+                format!("held {} bytes", 16 * rows),
+            ];
+            assert!(
+                words.iter().all(|words| fit.last_line.contains(words)),
+                "{}",
+                fit.last_line
+            );
+            fit.coefficients
+        });
     for (j, one) in fits[0].iter().enumerate() {
         for fit in &fits[1..] {
-            assert!((one[1] - fit[j][1]).abs() < 1e-9 && (one[2] - fit[j][2]).abs() < 1e-9);
+            assert!(
+                (one[1] - fit[j][1]).abs() < 1e-9
+                    && (one[2] - fit[j][2]).abs() < 1e-9
+            );
         }
     }
 }
@@ -93,7 +138,10 @@ fn more_rows_need_more_memory_and_no_more_messages() {
     check_shards(&small, 2, 100_000, 40);
     let large = shown(&["--rows-per-rank", "1000000"]);
     check_shards(&large, 2, 1_000_000, 40);
-    assert!(small.coefficients != large.coefficients, "other rows, another line");
+    assert!(
+        small.coefficients != large.coefficients,
+        "other rows, another line"
+    );
     check_shards(&shown(&["--steps", "80"]), 2, 100_000, 80);
 }
 
@@ -106,8 +154,16 @@ fn too_few_steps_are_told() {
     let output = run(&["--steps", "10"]);
     assert_eq!(output.status.code(), Some(1));
     let error = String::from_utf8_lossy(&output.stderr);
-    assert!(error.starts_with("Error: after 10 steps off the closed form by "), "{error}");
-    assert!(fit(&output).coefficients.iter().any(|[_, b, exact]| (b - exact).abs() > 1e-6));
+    assert!(
+        error.starts_with("Error: after 10 steps off the closed form by "),
+        "{error}"
+    );
+    assert!(
+        fit(&output)
+            .coefficients
+            .iter()
+            .any(|[_, b, exact]| (b - exact).abs() > 1e-6)
+    );
 }
 
 /// Seen from outside: each child of mpirun needs memory for its shard, none for all four.
@@ -120,31 +176,50 @@ fn no_rank_holds_the_whole() {
     }
     let args = ["--ranks", "4", "--rows-per-rank", "2000000", "--steps", "4"];
     let null = std::process::Stdio::null;
-    let mut demo = Command::new(DEMO).args(args).stdout(null()).stderr(null()).spawn().unwrap();
+    let mut demo = Command::new(DEMO)
+        .args(args)
+        .stdout(null())
+        .stderr(null())
+        .spawn()
+        .unwrap();
     let children = format!("/proc/{0}/task/{0}/children", demo.id());
     let mut peaks = std::collections::BTreeMap::new();
     while demo.try_wait().unwrap().is_none() {
-        for pid in std::fs::read_to_string(&children).unwrap_or_default().split_whitespace() {
+        for pid in std::fs::read_to_string(&children)
+            .unwrap_or_default()
+            .split_whitespace()
+        {
             let status = std::fs::read_to_string(format!("/proc/{pid}/status"));
             let status = status.unwrap_or_default();
-            let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-            if let Some(peak) = peak.filter(|_| status.contains("mpi-sharded-reg")) {
-                let kilobytes: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
+            let peak =
+                status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+            if let Some(peak) =
+                peak.filter(|_| status.contains("mpi-sharded-reg"))
+            {
+                let kilobytes: u64 =
+                    peak.trim().trim_end_matches(" kB").parse().unwrap();
                 peaks.insert(pid.to_string(), 1024 * kilobytes);
             }
         }
     }
     let shard = 16 * 2_000_000;
     assert_eq!(peaks.len(), 4, "{peaks:?}");
-    assert!(peaks.values().all(|peak| (shard..3 * shard).contains(peak)), "{shard}: {peaks:?}");
+    assert!(
+        peaks.values().all(|peak| (shard..3 * shard).contains(peak)),
+        "{shard}: {peaks:?}"
+    );
 }
 
 #[cfg(target_os = "linux")]
 #[test]
 fn one_core_is_enough() {
     let _alone = alone();
-    let Ok(output) = Command::new("taskset").args(["-c", "0", DEMO]).output() else { return };
-    if output.stderr.starts_with(b"taskset") || output.status.code() == Some(77) {
+    let Ok(output) = Command::new("taskset").args(["-c", "0", DEMO]).output()
+    else {
+        return;
+    };
+    if output.stderr.starts_with(b"taskset") || output.status.code() == Some(77)
+    {
         return; // core 0 is not ours
     }
     assert!(output.status.success(), "{output:?}");
@@ -153,9 +228,15 @@ fn one_core_is_enough() {
 
 #[test]
 fn without_mpirun_it_says_what_to_install() {
-    let output = Command::new(DEMO).env("PATH", "/nonexistent").output().unwrap();
+    let output = Command::new(DEMO)
+        .env("PATH", "/nonexistent")
+        .output()
+        .unwrap();
     assert_eq!(output.status.code(), Some(77), "{output:?}");
-    assert!(String::from_utf8_lossy(&output.stderr).contains("apt install openmpi-bin"));
+    assert!(
+        String::from_utf8_lossy(&output.stderr)
+            .contains("apt install openmpi-bin")
+    );
     assert!(output.stdout.is_empty());
 }
 
@@ -163,14 +244,22 @@ fn without_mpirun_it_says_what_to_install() {
 #[test]
 fn ranks_that_never_meet_are_a_failure() {
     let version = Command::new("mpirun").arg("--version").output();
-    if !version.is_ok_and(|it| String::from_utf8_lossy(&it.stdout).contains("Open MPI")) {
+    if !version.is_ok_and(|it| {
+        String::from_utf8_lossy(&it.stdout).contains("Open MPI")
+    }) {
         return; // of MPICH these are its own variables
     }
     let mut rank = Command::new(DEMO);
-    let rank = rank.env("PMI_RANK", "0").env("PMI_SIZE", "2").env_remove("RUST_BACKTRACE");
+    let rank = rank
+        .env("PMI_RANK", "0")
+        .env("PMI_SIZE", "2")
+        .env_remove("RUST_BACKTRACE");
     let output = rank.output().unwrap();
     assert_eq!(output.status.code(), Some(1), "{output:?}");
-    assert!(String::from_utf8_lossy(&output.stderr).contains("each rank is alone"), "{output:?}");
+    assert!(
+        String::from_utf8_lossy(&output.stderr).contains("each rank is alone"),
+        "{output:?}"
+    );
 }
 
 #[test]

@@ -47,11 +47,18 @@ fn main() -> Result<()> {
     let cores = thread::available_parallelism()?.get();
     let threads = knobs.threads.map_or(cores.clamp(2, 16) as i32, i32::from);
     let steps = 1_000_000 * knobs.steps;
-    println!("steps: {} million; cores: {cores}; threads for OpenMP: {threads}", knobs.steps);
+    println!(
+        "steps: {} million; cores: {cores}; threads for OpenMP: {threads}",
+        knobs.steps
+    );
 
     let [serial, alone] = run("serial", 1, || pi_serial(steps, 1))?;
-    let [openmp, wanted] = run("OpenMP", threads, || pi_openmp(steps, threads))?;
-    ensure!(wanted > 1.2 * alone, "OpenMP wanted {wanted:.2} cores, the serial loop {alone:.2}");
+    let [openmp, wanted] =
+        run("OpenMP", threads, || pi_openmp(steps, threads))?;
+    ensure!(
+        wanted > 1.2 * alone,
+        "OpenMP wanted {wanted:.2} cores, the serial loop {alone:.2}"
+    );
     let speed_up = serial / openmp;
     println!(
         "\n{threads} threads wanted {wanted:.2} cores, one {alone:.2}: {speed_up:.2} times as fast"
@@ -60,24 +67,42 @@ fn main() -> Result<()> {
 }
 
 /// Integrates, prints what came out and which threads did it; returns seconds and cores wanted.
-fn run(name: &str, threads: i32, integral: impl Fn() -> f64) -> Result<[f64; 2]> {
+fn run(
+    name: &str,
+    threads: i32,
+    integral: impl Fn() -> f64,
+) -> Result<[f64; 2]> {
     let (begin, before) = (Instant::now(), times()?);
     let integral = integral();
     let (seconds, mut times) = (begin.elapsed().as_secs_f64(), times()?);
     for (id, before) in before {
-        times.entry(id).and_modify(|time| *time = [time[0] - before[0], time[1] - before[1]]);
+        times.entry(id).and_modify(|time| {
+            *time = [time[0] - before[0], time[1] - before[1]]
+        });
     }
-    let (cpu, error) = (times.values().map(|time| time[0]).sum::<f64>(), (integral - PI).abs());
-    let [busy, wanted] = [cpu, times.values().flatten().sum()].map(|time| time / seconds);
-    print!("\n{name} {seconds:.2} s, cores busy {busy:.2}, wanted {wanted:.2}; ");
+    let (cpu, error) = (
+        times.values().map(|time| time[0]).sum::<f64>(),
+        (integral - PI).abs(),
+    );
+    let [busy, wanted] =
+        [cpu, times.values().flatten().sum()].map(|time| time / seconds);
+    print!(
+        "\n{name} {seconds:.2} s, cores busy {busy:.2}, wanted {wanted:.2}; "
+    );
     println!("sum {integral:.15}, off {error:.0e}");
     for (id, [time, _]) in &times {
-        println!("{id:>9} {time:.3} s {}", "█".repeat((60.0 * time / cpu) as usize));
+        println!(
+            "{id:>9} {time:.3} s {}",
+            "█".repeat((60.0 * time / cpu) as usize)
+        );
     }
     ensure!(error < 1e-9, "the integral is {integral}, not pi");
     let counted = times.len();
     let right = counted == threads as usize || times.contains_key(&0); // 0: nothing counts them
-    ensure!(right, "{name} was to use {threads} threads, the kernel counts {counted}");
+    ensure!(
+        right,
+        "{name} was to use {threads} threads, the kernel counts {counted}"
+    );
     Ok([seconds, wanted])
 }
 
@@ -85,7 +110,8 @@ fn run(name: &str, threads: i32, integral: impl Fn() -> f64) -> Result<[f64; 2]>
 /// proc(5)). Where there is none: 0, and the seconds on a core of all threads together.
 fn times() -> Result<BTreeMap<u32, [f64; 2]>> {
     if !fs::exists("/proc/self/schedstat")? {
-        let cpu = Duration::from(clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID)?);
+        let cpu =
+            Duration::from(clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID)?);
         return Ok([(0, [cpu.as_secs_f64(), 0.0])].into());
     }
     thread::yield_now(); // has the kernel bring this thread's own figures up to date
@@ -93,8 +119,14 @@ fn times() -> Result<BTreeMap<u32, [f64; 2]>> {
     for task in fs::read_dir("/proc/self/task")? {
         let task = task?;
         let text = fs::read_to_string(task.path().join("schedstat"))?;
-        let ns = text.split_whitespace().map(str::parse).collect::<Result<Vec<f64>, _>>()?;
-        times.insert(task.file_name().to_string_lossy().parse()?, [ns[0] / 1e9, ns[1] / 1e9]);
+        let ns = text
+            .split_whitespace()
+            .map(str::parse)
+            .collect::<Result<Vec<f64>, _>>()?;
+        times.insert(
+            task.file_name().to_string_lossy().parse()?,
+            [ns[0] / 1e9, ns[1] / 1e9],
+        );
     }
     Ok(times)
 }

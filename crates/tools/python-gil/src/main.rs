@@ -43,19 +43,34 @@ struct Knobs {
 
 fn main() -> Result<()> {
     let knobs = Knobs::parse();
-    let listener = TcpListener::bind("127.0.0.1:0").context("cannot serve on loopback")?;
+    let listener =
+        TcpListener::bind("127.0.0.1:0").context("cannot serve on loopback")?;
     let port = listener.local_addr()?.port().to_string();
     thread::spawn(move || {
-        listener.incoming().flatten().for_each(|c| _ = thread::spawn(|| answer(c)))
+        listener
+            .incoming()
+            .flatten()
+            .for_each(|c| _ = thread::spawn(|| answer(c)))
     });
     let mut command = Command::new(&knobs.python);
     command.args(["-c", include_str!("gil.py"), &port]);
-    let mut python = match command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn() {
-        Err(error) if error.kind() == ErrorKind::NotFound && knobs.python == "python3" => {
-            eprintln!("cannot run here: no python3; apt-get (dnf, brew, pkg) install python3");
+    let mut python = match command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+    {
+        Err(error)
+            if error.kind() == ErrorKind::NotFound
+                && knobs.python == "python3" =>
+        {
+            eprintln!(
+                "cannot run here: no python3; apt-get (dnf, brew, pkg) install python3"
+            );
             exit(77);
         }
-        started => started.with_context(|| format!("cannot start {}", knobs.python))?,
+        started => {
+            started.with_context(|| format!("cannot start {}", knobs.python))?
+        }
     };
     let shown = show(&knobs, &mut python);
     _ = python.kill(); // a Python would end by itself now, but --python may be anything
@@ -65,37 +80,56 @@ fn main() -> Result<()> {
 
 fn show(knobs: &Knobs, python: &mut Child) -> Result<()> {
     let mut orders = python.stdin.take().context("no pipe to Python")?;
-    let reports = BufReader::new(python.stdout.take().context("no pipe from Python")?);
+    let reports =
+        BufReader::new(python.stdout.take().context("no pipe from Python")?);
     let mut reports = reports.lines().map_while(io::Result::ok);
     let hello = reports.next().unwrap_or_default();
-    let ["cpython", version, gil] = hello.split(' ').collect::<Vec<_>>()[..] else {
+    let ["cpython", version, gil] = hello.split(' ').collect::<Vec<_>>()[..]
+    else {
         bail!("{} does not answer as CPython does", knobs.python)
     };
-    let (gil, workers, rounds) = (gil == "True", knobs.workers, 1_000_000 * knobs.rounds);
+    let (gil, workers, rounds) =
+        (gil == "True", knobs.workers, 1_000_000 * knobs.rounds);
     let which = if gil { "with" } else { "without" };
     println!("CPython {version}, {which} the GIL\n");
 
     // Orders one row. Returns: cores busy, workers at work at once on average, how often they
     // blocked in a second of computing, and the most that waited for the server at once.
-    let mut row = |kind: &str, workers: u32, task: &str, amount: u32| -> Result<_> {
+    let mut row = |kind: &str,
+                   workers: u32,
+                   task: &str,
+                   amount: u32|
+     -> Result<_> {
         let begin = Instant::now();
         writeln!(orders, "{kind} {workers} {task} {}", amount / workers)?;
         let lines = reports.by_ref().take_while(|line| !line.is_empty());
-        let numbers = lines.map(|line| line.split(' ').map(str::parse).collect());
+        let numbers =
+            lines.map(|line| line.split(' ').map(str::parse).collect());
         let numbers: Vec<Vec<f64>> = numbers.collect::<Result<_, _>>()?;
-        ensure!(numbers.len() == workers as usize, "{kind}: a worker of Python failed");
+        ensure!(
+            numbers.len() == workers as usize,
+            "{kind}: a worker of Python failed"
+        );
         let seconds = begin.elapsed().as_secs_f64();
-        let sum = |i: usize| numbers.iter().map(|worker| worker[i]).sum::<f64>();
-        let ([at_work, cpu, blocked], waited) = ([0, 1, 2].map(sum), MOST.swap(0, Relaxed));
+        let sum =
+            |i: usize| numbers.iter().map(|worker| worker[i]).sum::<f64>();
+        let ([at_work, cpu, blocked], waited) =
+            ([0, 1, 2].map(sum), MOST.swap(0, Relaxed));
         let busy = cpu / seconds;
-        println!("{workers:>4} {kind:<15}{seconds:>8.3}{busy:>12.2}{blocked:>15}{waited:>17}");
+        println!(
+            "{workers:>4} {kind:<15}{seconds:>8.3}{busy:>12.2}{blocked:>15}{waited:>17}"
+        );
         Ok([busy, at_work / seconds, blocked / cpu, waited as f64])
     };
     println!("compute: {} million rounds", knobs.rounds);
-    println!("                     seconds  cores busy  times blocked  waiting at once");
+    println!(
+        "                     seconds  cores busy  times blocked  waiting at once"
+    );
     row("serial", 1, "compute", rounds)?;
-    let [threads, _, blocked, _] = row("threading", workers, "compute", rounds)?;
-    let [processes, at_once, never, _] = row("multiprocessing", workers, "compute", rounds)?;
+    let [threads, _, blocked, _] =
+        row("threading", workers, "compute", rounds)?;
+    let [processes, at_once, never, _] =
+        row("multiprocessing", workers, "compute", rounds)?;
     rust_threads(workers, rounds / workers)?;
     println!("wait: ask a server {} times", 4 * workers);
     let [.., alone] = row("serial", 1, "ask", 4 * workers)?;
@@ -104,7 +138,8 @@ fn show(knobs: &Knobs, python: &mut Child) -> Result<()> {
 
     // Who wants the GIL blocks, for 5 ms at most, and again: 200 times a second. Who needs no lock
     // never does: at work at once, they keep busy as many cores as are to be had.
-    let one_at_a_time = threads < 1.2 && (blocked > 20.0 || !cfg!(target_os = "linux"));
+    let one_at_a_time =
+        threads < 1.2 && (blocked > 20.0 || !cfg!(target_os = "linux"));
     ensure!(
         one_at_a_time == gil,
         "threads kept {threads:.2} cores busy and blocked {blocked:.0} times a second: no Python \
@@ -114,7 +149,10 @@ fn show(knobs: &Knobs, python: &mut Child) -> Result<()> {
         at_once > 1.2 && never < 20.0,
         "{at_once:.2} processes computed at once on average, and blocked {never:.0} times a second"
     );
-    ensure!(alone == 1.0 && together > 1.0, "under way at once: {alone}; with threads {together}");
+    ensure!(
+        alone == 1.0 && together > 1.0,
+        "under way at once: {alone}; with threads {together}"
+    );
     print!("\ncores busy: threads {threads:.2}, processes {processes:.2}; ");
     println!("waiting at once: {together} threads");
     Ok(())
@@ -122,14 +160,20 @@ fn show(knobs: &Knobs, python: &mut Child) -> Result<()> {
 
 /// The loop of gil.py, ten times as often: this is compiled.
 fn rust_threads(workers: u32, rounds: u32) -> Result<()> {
-    let step = |x: u32, _| x.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-    let work = || _ = hint::black_box((0..10 * rounds).fold(hint::black_box(1), step));
-    let cpu = || clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).map(Duration::from);
+    let step =
+        |x: u32, _| x.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+    let work =
+        || _ = hint::black_box((0..10 * rounds).fold(hint::black_box(1), step));
+    let cpu =
+        || clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).map(Duration::from);
     let (begin, before) = (Instant::now(), cpu()?);
     thread::scope(|scope| (0..workers).for_each(|_| _ = scope.spawn(work)));
     let (seconds, cpu) = (begin.elapsed().as_secs_f64(), cpu()? - before);
     let busy = cpu.as_secs_f64() / seconds;
-    println!("{workers:>4} {:<15}{seconds:>8.3}{busy:>12.2}", "in Rust, 10 x");
+    println!(
+        "{workers:>4} {:<15}{seconds:>8.3}{busy:>12.2}",
+        "in Rust, 10 x"
+    );
     Ok(())
 }
 

@@ -7,15 +7,22 @@ const DEMO: &str = env!("CARGO_BIN_EXE_python-gil");
 static ALONE: Mutex<()> = Mutex::new(());
 
 fn run(args: &[&str]) -> Output {
-    Command::new(DEMO).args(args).env_remove("RUST_BACKTRACE").output().unwrap()
+    Command::new(DEMO)
+        .args(args)
+        .env_remove("RUST_BACKTRACE")
+        .output()
+        .unwrap()
 }
 
 /// A row of the table, of computing first and then of waiting: seconds, cores busy, times blocked,
 /// waiting at once.
 fn rows(text: &str, kind: &str) -> [[f64; 4]; 2] {
-    let rows = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let rows = text
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>());
     let rows = rows.filter(|words| words.len() == 6 && words[1] == kind);
-    let numbers = rows.map(|words| [2, 3, 4, 5].map(|i| words[i].parse().unwrap()));
+    let numbers =
+        rows.map(|words| [2, 3, 4, 5].map(|i| words[i].parse().unwrap()));
     numbers.collect::<Vec<_>>().try_into().unwrap()
 }
 
@@ -23,13 +30,27 @@ fn rows(text: &str, kind: &str) -> [[f64; 4]; 2] {
 fn check(output: &Output, workers: f64, gil: bool) {
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     let text = String::from_utf8_lossy(&output.stdout);
-    assert!(text.contains(if gil { ", with the GIL" } else { ", without the GIL" }), "{text}");
+    assert!(
+        text.contains(if gil {
+            ", with the GIL"
+        } else {
+            ", without the GIL"
+        }),
+        "{text}"
+    );
     assert!(text.lines().count() <= 24, "{text}");
-    assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+    assert!(
+        text.lines().all(|line| line.chars().count() <= 80),
+        "{text}"
+    );
 
     let [serial, threading, processes] =
-        ["serial", "threading", "multiprocessing"].map(|kind| rows(&text, kind));
-    assert!(serial[0][1] < 1.1 && processes[0][1] < workers + 0.1, "{text}");
+        ["serial", "threading", "multiprocessing"]
+            .map(|kind| rows(&text, kind));
+    assert!(
+        serial[0][1] < 1.1 && processes[0][1] < workers + 0.1,
+        "{text}"
+    );
     if cfg!(target_os = "linux") {
         assert_eq!(threading[0][2] > 5.0, gil, "blocked by the GIL: {text}");
         assert!(processes[0][2] <= 5.0, "{text}");
@@ -40,11 +61,15 @@ fn check(output: &Output, workers: f64, gil: bool) {
         assert!(threading[0][1] < 1.2, "{text}");
     }
     assert!(serial[1][3] == 1.0 && threading[1][3] > 1.0, "{text}");
-    assert!(serial[1][0] >= 0.05 * 4.0 * workers, "no answer comes before its time: {text}");
+    assert!(
+        serial[1][0] >= 0.05 * 4.0 * workers,
+        "no answer comes before its time: {text}"
+    );
 }
 
 fn has_gil(python: &str) -> Option<bool> {
-    let ask = "import sys; print(getattr(sys, '_is_gil_enabled', lambda: True)())";
+    let ask =
+        "import sys; print(getattr(sys, '_is_gil_enabled', lambda: True)())";
     let output = Command::new(python).args(["-c", ask]).output().ok()?;
     output.status.success().then(|| output.stdout == b"True\n")
 }
@@ -52,7 +77,9 @@ fn has_gil(python: &str) -> Option<bool> {
 #[test]
 fn threads_compute_one_at_a_time_and_wait_together() {
     let _alone = ALONE.lock();
-    let Some(gil) = has_gil("python3") else { return assert_eq!(run(&[]).status.code(), Some(77)) };
+    let Some(gil) = has_gil("python3") else {
+        return assert_eq!(run(&[]).status.code(), Some(77));
+    };
     for workers in ["2", "8"] {
         check(&run(&["--workers", workers]), workers.parse().unwrap(), gil);
     }
@@ -75,8 +102,13 @@ fn without_the_gil_threads_do_not_block_each_other() {
 #[test]
 fn one_core_shows_it_too() {
     let _alone = ALONE.lock();
-    let Ok(output) = Command::new("taskset").args(["-c", "0", DEMO]).output() else { return };
-    let Some(gil) = has_gil("python3") else { return };
+    let Ok(output) = Command::new("taskset").args(["-c", "0", DEMO]).output()
+    else {
+        return;
+    };
+    let Some(gil) = has_gil("python3") else {
+        return;
+    };
     if !output.stderr.starts_with(b"taskset") {
         check(&output, 2.0, gil);
     }
@@ -93,9 +125,13 @@ fn the_kernel_sees_threads_and_processes() {
     }
     let mut demo = Command::new(DEMO).stdout(Stdio::null()).spawn().unwrap();
     let children = |pid: u32| {
-        let list = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
-        let list: Vec<u32> =
-            list.unwrap_or_default().split_whitespace().flat_map(str::parse).collect();
+        let list =
+            fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+        let list: Vec<u32> = list
+            .unwrap_or_default()
+            .split_whitespace()
+            .flat_map(str::parse)
+            .collect();
         list
     };
     let (mut threads, mut processes, mut seen) = (0, 0, Vec::new());
@@ -108,11 +144,15 @@ fn the_kernel_sees_threads_and_processes() {
             seen.extend(children(python));
         }
     }
-    assert!(threads >= 3 && processes >= 2, "{threads} threads, {processes} processes");
+    assert!(
+        threads >= 3 && processes >= 2,
+        "{threads} threads, {processes} processes"
+    );
     seen.sort_unstable();
     seen.dedup();
     for pid in seen {
-        let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        let name =
+            fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
         assert!(!name.starts_with("python"), "{pid} outlived the demo");
     }
 }
@@ -125,17 +165,22 @@ fn a_build_without_the_gil_is_held_to_its_word() {
     if has_gil("python3") != Some(true) {
         return;
     }
-    let stub = std::env::temp_dir().join(format!("python-stub-{}", std::process::id()));
+    let stub = std::env::temp_dir()
+        .join(format!("python-stub-{}", std::process::id()));
     // $2 is gil.py: it asks sys for _is_gil_enabled, if there is one
     let text = "#!/bin/sh\nexec python3 -c \"import sys; sys._is_gil_enabled = lambda: False\n$2\" \"$3\"\n";
     std::fs::write(&stub, text).unwrap();
     Command::new("chmod").arg("+x").arg(&stub).status().unwrap();
     let output = run(&["--python", stub.to_str().unwrap()]);
     std::fs::remove_file(&stub).unwrap();
-    assert!(String::from_utf8_lossy(&output.stdout).contains("without the GIL"), "{output:?}");
+    assert!(
+        String::from_utf8_lossy(&output.stdout).contains("without the GIL"),
+        "{output:?}"
+    );
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert!(
-        String::from_utf8_lossy(&output.stderr).contains("no Python without the GIL does that"),
+        String::from_utf8_lossy(&output.stderr)
+            .contains("no Python without the GIL does that"),
         "{output:?}"
     );
 }
@@ -146,18 +191,32 @@ fn says_what_is_no_python() {
     if has_gil("python3").is_some() {
         let output = run(&["--python", "/nonexistent"]);
         assert_eq!(output.status.code(), Some(1));
-        assert!(String::from_utf8_lossy(&output.stderr).contains("cannot start /nonexistent"));
+        assert!(
+            String::from_utf8_lossy(&output.stderr)
+                .contains("cannot start /nonexistent")
+        );
         let output = run(&["--python", "true"]);
         assert_eq!(output.status.code(), Some(1));
-        assert!(String::from_utf8_lossy(&output.stderr).contains("true does not answer"));
+        assert!(
+            String::from_utf8_lossy(&output.stderr)
+                .contains("true does not answer")
+        );
     }
-    let output = Command::new(DEMO).env("PATH", "/nonexistent").output().unwrap();
+    let output = Command::new(DEMO)
+        .env("PATH", "/nonexistent")
+        .output()
+        .unwrap();
     assert_eq!(output.status.code(), Some(77), "{output:?}");
 }
 
 #[test]
 fn rejects_bad_arguments() {
-    for args in [&["--workers", "1"][..], &["--workers", "17"], &["--rounds", "0"], &["--no"]] {
+    for args in [
+        &["--workers", "1"][..],
+        &["--workers", "17"],
+        &["--rounds", "0"],
+        &["--no"],
+    ] {
         let output = run(args);
         assert_eq!(output.status.code(), Some(2), "{args:?}");
         assert!(!output.stderr.is_empty() && output.stdout.is_empty());

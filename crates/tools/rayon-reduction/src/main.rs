@@ -45,9 +45,16 @@ fn main() -> Result<()> {
     let knobs = Knobs::parse();
     let cores = thread::available_parallelism()?.get();
     let threads = knobs.threads.map_or(cores.clamp(2, 6), usize::from);
-    ThreadPoolBuilder::new().num_threads(threads).build_global()?;
-    print!("{} million steps, {threads} threads, {cores} cores; ", knobs.steps);
-    println!("the fastest of {ROUNDS} rounds\n\n        seconds  cores busy  sum");
+    ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .build_global()?;
+    print!(
+        "{} million steps, {threads} threads, {cores} cores; ",
+        knobs.steps
+    );
+    println!(
+        "the fastest of {ROUNDS} rounds\n\n        seconds  cores busy  sum"
+    );
 
     let steps = 1_000_000 * knobs.steps;
     let width = 1.0 / steps as f64;
@@ -55,8 +62,11 @@ fn main() -> Result<()> {
         let x = (step as f64 + 0.5) * width;
         4.0 / (1.0 + x * x)
     };
-    let serial = fastest("serial", || (0..steps).map(height).sum::<f64>() * width)?;
-    let rayon = fastest("Rayon", || (0..steps).into_par_iter().map(height).sum::<f64>() * width)?;
+    let serial =
+        fastest("serial", || (0..steps).map(height).sum::<f64>() * width)?;
+    let rayon = fastest("Rayon", || {
+        (0..steps).into_par_iter().map(height).sum::<f64>() * width
+    })?;
     let openmp = || fastest("OpenMP", || pi_openmp(steps, threads as i32));
     let openmp = (cfg!(openmp) && RELEASE).then(openmp).transpose()?;
 
@@ -67,21 +77,33 @@ fn main() -> Result<()> {
     for (share, time) in ["█", "░"].iter().cycle().zip(&computed) {
         print!("{}", share.repeat((70.0 * time / all).round() as usize));
     }
-    let busy = computed.iter().filter(|time| **time > 0.1 * all / threads as f64).count();
+    let busy = computed
+        .iter()
+        .filter(|time| **time > 0.1 * all / threads as f64)
+        .count();
     ensure!(busy > 1, "{busy} of Rayon's {threads} threads computed");
     match openmp {
-        Some(openmp) => println!("\n\nRayon took {:.2} times OpenMP's seconds", rayon / openmp),
-        None if RELEASE => println!("\n\nnot compared to OpenMP: the C compiler has none"),
+        Some(openmp) => println!(
+            "\n\nRayon took {:.2} times OpenMP's seconds",
+            rayon / openmp
+        ),
+        None if RELEASE => {
+            println!("\n\nnot compared to OpenMP: the C compiler has none")
+        }
         None => println!("\n\nnot compared to OpenMP: that takes --release"),
     }
-    println!("{busy} threads computed: {:.2} times as fast as one", serial / rayon);
+    println!(
+        "{busy} threads computed: {:.2} times as fast as one",
+        serial / rayon
+    );
     Ok(())
 }
 
 /// Prints what came out and how long it took; returns the seconds.
 fn fastest(name: &str, integral: impl Fn() -> f64) -> Result<f64> {
     let round = |_| {
-        let (begin, before) = (Instant::now(), cpu(ClockId::CLOCK_PROCESS_CPUTIME_ID)?);
+        let (begin, before) =
+            (Instant::now(), cpu(ClockId::CLOCK_PROCESS_CPUTIME_ID)?);
         let sum = integral();
         let used = cpu(ClockId::CLOCK_PROCESS_CPUTIME_ID)? - before;
         Ok((begin.elapsed().as_secs_f64(), used, sum))
@@ -90,7 +112,10 @@ fn fastest(name: &str, integral: impl Fn() -> f64) -> Result<f64> {
     rounds.sort_by(|a, b| a.0.total_cmp(&b.0));
     let (seconds, used, sum) = rounds[0];
     println!("{name:<8}{seconds:>7.3}{:>12.2}  {sum:.15}", used / seconds);
-    ensure!((sum - PI).abs() < 1e-9, "{name}: the integral is {sum}, not pi");
+    ensure!(
+        (sum - PI).abs() < 1e-9,
+        "{name}: the integral is {sum}, not pi"
+    );
     Ok(seconds)
 }
 
