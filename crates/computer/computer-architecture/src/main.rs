@@ -19,7 +19,7 @@ use sysinfo::{CpuRefreshKind, Disks, Networks, System};
 
 #[derive(Parser)]
 #[command(about)]
-struct Knobs {}
+struct Args {}
 
 /// A package, cache, core or hardware thread, and the list of the CPUs that belong to it.
 struct Unit {
@@ -28,7 +28,7 @@ struct Unit {
 }
 
 fn main() -> Result<()> {
-    Knobs::parse();
+    Args::parse();
     let mut system = System::new()?;
     system.refresh_memory();
     system.refresh_cpu_list(CpuRefreshKind::nothing());

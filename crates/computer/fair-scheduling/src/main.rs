@@ -23,7 +23,7 @@ use nix::unistd::{ForkResult, Pid, alarm, fork};
 
 #[derive(Parser)]
 #[command(about)]
-struct Knobs {
+struct Args {
     /// Processes that share the core
     #[arg(long, default_value_t = 4, value_parser = value_parser!(u8).range(2..=16))]
     processes: u8,
@@ -39,11 +39,11 @@ impl Drop for Spinner {
 }
 
 fn main() -> Result<()> {
-    let knobs = Knobs::parse();
+    let args = Args::parse();
     let core = pin_to_this_core()?; // the children inherit it
     let (mut start, gate) = pipe()?;
     let mut children = Vec::new();
-    for _ in 0..knobs.processes {
+    for _ in 0..args.processes {
         // SAFETY: this process has one thread, so the child may do all that a program may.
         match unsafe { fork() }
             .map_err(|errno| anyhow!("fork refused: {errno}"))?
@@ -59,7 +59,7 @@ fn main() -> Result<()> {
             }
         }
     }
-    println!("{} children compute on core {core}\n", knobs.processes);
+    println!("{} children compute on core {core}\n", args.processes);
     println!(
         "    PID    CPU time  gave up core  lost core  per turn  ├── fair share ──┤"
     );

@@ -22,7 +22,7 @@ use sysinfo::{CGroupLimits, System};
 
 #[derive(Parser)]
 #[command(about)]
-struct Knobs {
+struct Args {
     /// Largest working set in MiB; never more than a quarter of the free memory
     #[arg(long, default_value_t = 256, value_parser = value_parser!(u64).range(16..=4096))]
     max_mib: u64,
@@ -37,7 +37,7 @@ struct Knobs {
 struct Line(*const Line);
 
 fn main() -> Result<()> {
-    let knobs = Knobs::parse();
+    let args = Args::parse();
     let mut system = System::new()?;
     system.refresh_memory();
     let in_group =
@@ -46,7 +46,7 @@ fn main() -> Result<()> {
         .cgroup_limits()
         .map_or(u64::MAX, in_group)
         .min(system.available_memory());
-    let max = (knobs.max_mib << 20).min(free / 4) as usize;
+    let max = (args.max_mib << 20).min(free / 4) as usize;
 
     let mut memory = vec![Line(ptr::null()); max / 64];
     let (pages, lines) = (shuffled(max / 4096), shuffled(64));
@@ -60,7 +60,7 @@ fn main() -> Result<()> {
         let random =
             |i| 64 * pages[i % count] + lines[(i / count + i % count) % 64];
         let order: &dyn Fn(usize) -> usize =
-            if knobs.in_order { &|i| i } else { &random };
+            if args.in_order { &|i| i } else { &random };
         rows.push((size, chase(&mut memory, size / 64, order)?));
     }
     let [(small, fastest), .., (large, slowest)] = rows[..] else {
@@ -80,7 +80,7 @@ fn main() -> Result<()> {
     let seen = format!(
         "an access in {large} takes {times:.1} times as long as in {small}"
     );
-    ensure!(times >= 3.0 || knobs.in_order, "{seen}");
+    ensure!(times >= 3.0 || args.in_order, "{seen}");
     println!("\n{seen}");
     Ok(())
 }

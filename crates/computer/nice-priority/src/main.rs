@@ -32,7 +32,7 @@ const WEIGHT: [u32; 40] = [
 
 #[derive(Parser)]
 #[command(about)]
-struct Knobs {
+struct Args {
     /// How much nicer the second child is than the first
     #[arg(long, default_value_t = 10, value_parser = value_parser!(i32).range(0..=19))]
     nice: i32,
@@ -48,11 +48,11 @@ impl Drop for Spinner {
 }
 
 fn main() -> Result<()> {
-    let knobs = Knobs::parse();
+    let args = Args::parse();
     let core = pin_to_this_core()?; // the children inherit it
     let (mut start, gate) = pipe()?;
     let mut children = Vec::new();
-    for nicer in [0, knobs.nice] {
+    for nicer in [0, args.nice] {
         // SAFETY: this process has one thread, so the child may do all that a program may.
         match unsafe { fork() }
             .map_err(|errno| anyhow!("fork refused: {errno}"))?
@@ -96,7 +96,7 @@ fn main() -> Result<()> {
         );
         off = f64::abs(measured - predicted);
     }
-    let nicer = knobs.nice == 0 || seen[1].0 > seen[0].0;
+    let nicer = args.nice == 0 || seen[1].0 > seen[0].0;
     ensure!(
         nicer,
         "both have nice value {}: nothing is nicer",

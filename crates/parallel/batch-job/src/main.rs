@@ -26,7 +26,7 @@ const VARIABLES: [&str; 3] =
 
 #[derive(Parser)]
 #[command(about)]
-struct Knobs {
+struct Args {
     /// Be this task [default: the one that the scheduler says]
     #[arg(long)]
     index: Option<u16>,
@@ -52,33 +52,33 @@ struct Estimate {
 }
 
 fn main() -> Result<()> {
-    let knobs = Knobs::parse();
-    if let Some(tasks) = knobs.local {
-        return schedule(tasks, &knobs);
+    let args = Args::parse();
+    if let Some(tasks) = args.local {
+        return schedule(tasks, &args);
     }
-    if !knobs.merge.is_empty() {
-        let (results, again) = merge(&knobs.merge, knobs.points)?;
+    if !args.merge.is_empty() {
+        let (results, again) = merge(&args.merge, args.points)?;
         return report(&results, &again);
     }
     let said = VARIABLES
         .into_iter()
         .find_map(|name| Some((name, env::var(name).ok()?.parse().ok()?)));
     let Some((source, index)) =
-        knobs.index.map(|index| ("--index", index)).or(said)
+        args.index.map(|index| ("--index", index)).or(said)
     else {
         let text = format!(
             "no index: no --index, and no number from 0 to 65535 in any of {VARIABLES:?}"
         );
-        Knobs::command()
+        Args::command()
             .error(ErrorKind::MissingRequiredArgument, text)
             .exit()
     };
     let estimate = Estimate {
         index,
-        points: knobs.points,
-        hits: throw(index, knobs.points),
+        points: args.points,
+        hits: throw(index, args.points),
     };
-    let file = result(&knobs.out, index);
+    let file = result(&args.out, index);
     write_whole(&file, &estimate)
         .with_context(|| format!("cannot write {}", file.display()))?;
     println!(
@@ -194,10 +194,10 @@ fn pi(hits: u64, points: u64) -> (f64, f64) {
 }
 
 /// What a scheduler does, on one machine and without a queue.
-fn schedule(tasks: u16, knobs: &Knobs) -> Result<()> {
+fn schedule(tasks: u16, args: &Args) -> Result<()> {
     let files: Vec<_> =
-        (1..=tasks).map(|index| result(&knobs.out, index)).collect();
-    run((1..=tasks).collect(), knobs)?;
+        (1..=tasks).map(|index| result(&args.out, index)).collect();
+    run((1..=tasks).collect(), args)?;
     fs::File::options()
         .write(true)
         .open(&files[1])?
@@ -205,29 +205,29 @@ fn schedule(tasks: u16, knobs: &Knobs) -> Result<()> {
     println!(
         "\nthe result of task 2 is torn: cut to its first 20 bytes\nmerge:"
     );
-    let (_, again) = merge(&files, knobs.points)?;
+    let (_, again) = merge(&files, args.points)?;
     ensure!(again == [2], "task 2 should run again, not {again:?}");
     println!("\nrun again: {again:?}");
-    run(again, knobs)?;
+    run(again, args)?;
     println!();
-    let (results, again) = merge(&files, knobs.points)?;
+    let (results, again) = merge(&files, args.points)?;
     report(&results, &again)
 }
 
 /// Each task is a process, all at once; returns when all have ended.
-fn run(tasks: Vec<u16>, knobs: &Knobs) -> Result<()> {
+fn run(tasks: Vec<u16>, args: &Args) -> Result<()> {
     let program = env::current_exe()?;
     let start = |index: u16| {
         let numbers = [
             "--index",
             &index.to_string(),
             "--points",
-            &knobs.points.to_string(),
+            &args.points.to_string(),
         ];
         Command::new(&program)
             .args(numbers)
             .arg("--out")
-            .arg(&knobs.out)
+            .arg(&args.out)
             .spawn()
     };
     let started: Vec<_> = tasks.into_iter().map(start).collect();

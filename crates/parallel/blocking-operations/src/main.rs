@@ -30,7 +30,7 @@ static MOST: AtomicUsize = AtomicUsize::new(0);
 
 #[derive(Parser)]
 #[command(about)]
-struct Knobs {
+struct Args {
     /// Requests to send
     #[arg(long, default_value_t = 8, value_parser = value_parser!(u16).range(2..=16))]
     requests: u16,
@@ -40,7 +40,7 @@ struct Knobs {
 }
 
 fn main() -> Result<()> {
-    let knobs = Knobs::parse();
+    let args = Args::parse();
     let listener =
         TcpListener::bind("127.0.0.1:0").context("cannot serve on loopback")?;
     let server = listener.local_addr()?;
@@ -53,11 +53,11 @@ fn main() -> Result<()> {
 
     println!(
         "{} requests, each answered after {ANSWER_AFTER:?}; ▒ is a blocked thread",
-        knobs.requests
+        args.requests
     );
-    let (serial, alone) = send_all(server, knobs.requests, 1)?;
+    let (serial, alone) = send_all(server, args.requests, 1)?;
     let (pooled, together) =
-        send_all(server, knobs.requests, knobs.workers.into())?;
+        send_all(server, args.requests, args.workers.into())?;
     let ratio = serial / pooled;
     ensure!(
         alone == 1 && together > 1,
@@ -69,7 +69,7 @@ fn main() -> Result<()> {
     );
     println!(
         "\n1 thread {serial:.3} s, {} threads {pooled:.3} s: {ratio:.1} times as fast",
-        knobs.workers
+        args.workers
     );
     Ok(())
 }

@@ -27,14 +27,14 @@ const STOP: u64 = u64::MAX;
 
 #[derive(Parser)]
 #[command(about)]
-struct Knobs {
+struct Args {
     /// Looks at shared memory before a side lets others have the core
     #[arg(long, default_value_t = 200, value_parser = value_parser!(u32).range(1..=10_000))]
     looks: u32,
 }
 
 fn main() -> Result<()> {
-    let Knobs { looks } = Knobs::parse();
+    let Args { looks } = Args::parse();
     println!("                        round trips/s  sleeps per trip");
     let pipes = show("processes, pipes", process_pipes)?;
     let channels = show("threads, channels", thread_channels)?;

@@ -32,14 +32,14 @@ const MEASURE_FOR: Duration = Duration::from_millis(250);
 
 #[derive(Parser)]
 #[command(about)]
-struct Knobs {
+struct Args {
     /// Resamples, in full hundreds
     #[arg(long, default_value_t = 20_000, value_parser = value_parser!(u64).range(1000..=10_000_000))]
     resamples: u64,
 }
 
 fn main() -> Result<()> {
-    let knobs = Knobs::parse();
+    let args = Args::parse();
     let cores = thread::available_parallelism()?.get();
     if cores == 1 || !cfg!(target_os = "linux") {
         eprintln!(
@@ -61,7 +61,7 @@ fn main() -> Result<()> {
         let (begin, before, mut rounds) =
             (Instant::now(), time_of_workers()?, 0.0);
         while rounds == 0.0 || begin.elapsed() < MEASURE_FOR {
-            intervals.push(bootstrap(&pool, knobs.resamples / JOB));
+            intervals.push(bootstrap(&pool, args.resamples / JOB));
             rounds += 1.0;
         }
         let (wall, after) = (begin.elapsed().as_secs_f64(), time_of_workers()?);

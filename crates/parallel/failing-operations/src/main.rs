@@ -26,7 +26,7 @@ const PATIENCE_MS: u16 = 300;
 
 #[derive(Parser)]
 #[command(about)]
-struct Knobs {
+struct Args {
     /// Worker processes at a time
     #[arg(long, default_value_t = 3, value_parser = value_parser!(u8).range(1..=8))]
     workers: u8,
@@ -36,15 +36,15 @@ struct Knobs {
 }
 
 fn main() -> Result<()> {
-    let knobs = Knobs::parse();
-    if knobs.be_worker {
+    let args = Args::parse();
+    if args.be_worker {
         return work();
     }
     let jobs = Mutex::new((1..=JOBS).map(|job| (job, 1)).collect());
     let (sender, receiver) = mpsc::channel();
     let failures = thread::scope(|scope| {
         let start = |_| scope.spawn(|| supervise(&jobs, &sender));
-        let supervisors: Vec<_> = (0..knobs.workers).map(start).collect();
+        let supervisors: Vec<_> = (0..args.workers).map(start).collect();
         let ends = supervisors
             .into_iter()
             .map(|thread| thread.join().expect("no panic"));
@@ -71,7 +71,7 @@ fn main() -> Result<()> {
         );
     }
     let (failed, started) =
-        (failures.len(), usize::from(knobs.workers) + failures.len());
+        (failures.len(), usize::from(args.workers) + failures.len());
     println!(
         "{JOBS} jobs, each result once; {started} workers started, as {failed} failed"
     );

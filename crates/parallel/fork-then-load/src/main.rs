@@ -23,7 +23,7 @@ const WORKERS: usize = 4;
 
 #[derive(Parser)]
 #[command(about)]
-struct Knobs {
+struct Args {
     /// MiB of data; up to a quarter of the free memory
     #[arg(long, default_value_t = 256, value_parser = value_parser!(u16).range(16..=4096))]
     mib: u16,
@@ -39,7 +39,7 @@ impl Drop for Worker {
 }
 
 fn main() -> Result<()> {
-    let bytes = usize::from(Knobs::parse().mib) << 20;
+    let bytes = usize::from(Args::parse().mib) << 20;
     let free = kib("/proc/meminfo", "MemAvailable:").unwrap_or(0) << 10;
     if free / 4 < bytes as u64 {
         eprintln!(

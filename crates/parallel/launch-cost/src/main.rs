@@ -23,14 +23,14 @@ use threadpool::ThreadPool;
 
 #[derive(Parser)]
 #[command(about)]
-struct Knobs {
+struct Args {
     /// Launches of each kind (of Python: a twentieth)
     #[arg(long, default_value_t = 100, value_parser = value_parser!(u16).range(20..=5000))]
     launches: u16,
 }
 
 fn main() -> Result<()> {
-    let launches = usize::from(Knobs::parse().launches);
+    let launches = usize::from(Args::parse().launches);
     println!(
         "launched              median      10 % to 90 %      1 % of a job of"
     );

@@ -23,7 +23,7 @@ const CELL: Duration = Duration::from_millis(20); // of the timeline; long, for 
 
 #[derive(Parser)]
 #[command(about)]
-struct Knobs {
+struct Args {
     /// Threads in the slow stage, transform
     #[arg(long, default_value_t = 1, value_parser = value_parser!(u8).range(1..=8))]
     workers: u8,
@@ -36,7 +36,7 @@ struct Knobs {
 static LOG: Mutex<Vec<(u8, usize, Instant, Instant)>> = Mutex::new(Vec::new());
 
 fn main() -> Result<()> {
-    let Knobs { workers, bound } = Knobs::parse();
+    let Args { workers, bound } = Args::parse();
     let mut expected = BTreeMap::new();
     for sentence in TEXT.lines() {
         aggregate(&mut expected, transform(read(sentence)));

@@ -45,17 +45,17 @@ const CASES: &[Case] = &[
 
 #[derive(Parser)]
 #[command(about)]
-struct Knobs {
+struct Args {
     /// End the demo itself in this way, for your own shell to see
     #[arg(long, value_name = "CASE", value_parser = OneOf::new(CASES.iter().map(|case| case.0)))]
     end: Option<String>,
 }
 
 fn main() -> Result<()> {
-    let knobs = Knobs::parse();
+    let args = Args::parse();
     if let Some((_, end, _)) = CASES
         .iter()
-        .find(|case| knobs.end.as_deref() == Some(case.0))
+        .find(|case| args.end.as_deref() == Some(case.0))
     {
         without_core_dump()?;
         end()

@@ -21,7 +21,7 @@ use nix::unistd::{ForkResult, Pid, alarm, execvp, fork, getpid, getppid};
 
 #[derive(Parser)]
 #[command(about)]
-struct Knobs {
+struct Args {
     /// Exit code of the child, 0 to 255
     #[arg(long, default_value_t = 7)]
     exit_code: u8,
@@ -31,7 +31,7 @@ struct Knobs {
 }
 
 fn main() -> anyhow::Result<()> {
-    let knobs = Knobs::parse();
+    let args = Args::parse();
     if !cfg!(target_os = "linux") {
         eprintln!(
             "cannot run here: it reads the child's name and state from Linux's /proc"
@@ -46,7 +46,7 @@ fn main() -> anyhow::Result<()> {
     let child = match unsafe { fork() }
         .map_err(|errno| anyhow!("fork refused: {errno}"))?
     {
-        ForkResult::Child => become_program(&knobs),
+        ForkResult::Child => become_program(&args),
         ForkResult::Parent { child } => child,
     };
     #[cfg(target_os = "linux")]
@@ -70,7 +70,7 @@ fn main() -> anyhow::Result<()> {
         "exec failed: {child} still ran {old_name:?}, {status:?}"
     );
     ensure!(
-        status == WaitStatus::Exited(child, knobs.exit_code.into()),
+        status == WaitStatus::Exited(child, args.exit_code.into()),
         "unexpected: {status:?}"
     );
     ensure!(
@@ -79,28 +79,25 @@ fn main() -> anyhow::Result<()> {
     );
     println!(
         "\nPID {child} was {old_name:?}, then {new_name:?}, exited with {}, is gone",
-        knobs.exit_code
+        args.exit_code
     );
     Ok(())
 }
 
 /// The child says who it is and becomes another program. Only where exec fails does this go on.
-fn become_program(knobs: &Knobs) -> ! {
+fn become_program(args: &Args) -> ! {
     alarm::set(10); // exec keeps it: whatever happens, nothing is left after 10 s
     let (parent, child) = (getppid(), getpid());
     println!(
         "fork    {parent:<7}──────▶ {child:<8}runs {:?}",
         read_proc(child, "Name")
     );
-    println!(
-        "exec                   {child:<8}execvp {:?}",
-        knobs.program
-    );
+    println!("exec                   {child:<8}execvp {:?}", args.program);
 
-    let script = CString::new(format!("exit {}", knobs.exit_code))
-        .expect("no NUL in it");
-    let Err(errno) = execvp(&knobs.program, &[&knobs.program, c"-c", &script]);
-    eprintln!("child {child}: execvp {:?}: {errno}", knobs.program);
+    let script =
+        CString::new(format!("exit {}", args.exit_code)).expect("no NUL in it");
+    let Err(errno) = execvp(&args.program, &[&args.program, c"-c", &script]);
+    eprintln!("child {child}: execvp {:?}: {errno}", args.program);
     process::exit(127) // what a shell exits with when there is no such command
 }
 

@@ -24,21 +24,21 @@ static mut DATA: u8 = 1;
 
 #[derive(Parser)]
 #[command(about)]
-struct Knobs {
+struct Args {
     /// Bytes that malloc is asked for: many of them get a mapping of their own
     #[arg(long, default_value_t = 100, value_parser = value_parser!(u32).range(1..=100_000_000))]
     heap: u32,
 }
 
 fn main() -> Result<()> {
-    let knobs = Knobs::parse();
+    let args = Args::parse();
     if !cfg!(target_os = "linux") {
         eprintln!(
             "cannot run here: it reads the map of its memory from Linux's /proc"
         );
         process::exit(77);
     }
-    let (mut heap, mut stack) = (vec![1_u8; knobs.heap as usize], 1_u8);
+    let (mut heap, mut stack) = (vec![1_u8; args.heap as usize], 1_u8);
     let mut bytes: [(&str, *mut u8); 5] = [
         ("text", main as *mut u8), // the first instruction of this function
         ("data", &raw mut DATA),

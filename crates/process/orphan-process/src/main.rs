@@ -21,22 +21,22 @@ use sysinfo::{ProcessRefreshKind, RefreshKind, System, get_current_pid};
 
 #[derive(Parser)]
 #[command(about)]
-struct Knobs {
+struct Args {
     /// Become a subreaper, which adopts the orphan and reaps it
     #[arg(long)]
     adopt: bool,
 }
 
 fn main() -> Result<()> {
-    let knobs = Knobs::parse();
-    if knobs.adopt && !cfg!(target_os = "linux") {
+    let args = Args::parse();
+    if args.adopt && !cfg!(target_os = "linux") {
         eprintln!(
             "cannot run here: --adopt needs Linux's PR_SET_CHILD_SUBREAPER"
         );
         exit(77);
     }
     #[cfg(target_os = "linux")]
-    nix::sys::prctl::set_child_subreaper(knobs.adopt)?;
+    nix::sys::prctl::set_child_subreaper(args.adopt)?;
 
     let (mut answers, answer) = pipe()?;
     let (wait_here, gate) = pipe()?;
@@ -93,7 +93,7 @@ fn main() -> Result<()> {
         "child's parent: {before}, then {after}"
     );
     ensure!(
-        after == this || !knobs.adopt,
+        after == this || !args.adopt,
         "{after} adopted the child, not {this}"
     );
     ensure!(

@@ -19,12 +19,12 @@ use nix::{errno::Errno, libc::c_int};
 
 #[derive(Parser)]
 #[command(about)]
-struct Knobs {}
+struct Args {}
 
 extern "C" fn handler(_signal: c_int) {}
 
 fn main() -> Result<()> {
-    Knobs::parse();
+    Args::parse();
     if !cfg!(target_os = "linux") {
         eprintln!(
             "cannot run here: it reads its process control block from Linux's /proc"

@@ -24,7 +24,7 @@ use nix::unistd::{ForkResult, alarm, fork, getpid};
 
 #[derive(Parser)]
 #[command(about)]
-struct Knobs {
+struct Args {
     /// Pages of memory that the child writes to
     #[arg(long, default_value_t = 1, value_parser = value_parser!(i64).range(1..=100))]
     pages: i64,
@@ -35,7 +35,7 @@ struct Knobs {
 struct Page(AtomicU64);
 
 fn main() -> Result<()> {
-    let Knobs { pages: count } = Knobs::parse();
+    let Args { pages: count } = Args::parse();
     setrlimit(RLIMIT_CORE, 0, 0)?; // the crashes below leave no core file,
     #[cfg(target_os = "linux")]
     nix::sys::prctl::set_dumpable(false)?; // nor wake a crash reporter, which heeds no limit: core(5)

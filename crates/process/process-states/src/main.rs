@@ -26,7 +26,7 @@ use sysinfo::{ProcessStatus, ProcessesToUpdate, System};
 
 #[derive(Parser)]
 #[command(about)]
-struct Knobs {
+struct Args {
     /// Seconds for which the delayed child sleeps
     #[arg(long, default_value_t = 1, value_parser = value_parser!(u64).range(1..=5))]
     delay: u64,
@@ -42,7 +42,7 @@ impl Drop for Child {
 }
 
 fn main() -> Result<()> {
-    let delay = Duration::from_secs(Knobs::parse().delay);
+    let delay = Duration::from_secs(Args::parse().delay);
     let core = pin_to_this_core()?; // the children inherit it
     let (mut empty, mut writer) = pipe()?;
     let begin = Instant::now();

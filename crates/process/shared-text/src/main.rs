@@ -27,7 +27,7 @@ const WRITABLE: &str = "(data, heap, stack)";
 
 #[derive(Parser)]
 #[command(about)]
-struct Knobs {
+struct Args {
     /// Further processes that run this program
     #[arg(long, default_value_t = 4, value_parser = value_parser!(u32).range(1..=100))]
     copies: u32,
@@ -46,10 +46,10 @@ impl Drop for Copy {
 }
 
 fn main() -> Result<()> {
-    let knobs = Knobs::parse();
+    let args = Args::parse();
     DATA.store(id(), Relaxed); // each process writes its own PID
     let addresses = format!("{:p} {:p}", main as *const (), &DATA);
-    if knobs.be_copy {
+    if args.be_copy {
         alarm::set(10); // whatever happens to the parent, nothing is left after 10 s
         _ = writeln!(stdout(), "{addresses}"); // if nobody reads it, there is no parent any more
         _ = stdin().read(&mut [0]);
@@ -62,7 +62,7 @@ fn main() -> Result<()> {
         exit(77);
     }
     let (mut processes, mut copies) = (vec![(id(), addresses)], Vec::new());
-    for _ in 0..knobs.copies {
+    for _ in 0..args.copies {
         let mut program = Command::new(std::env::current_exe()?);
         program
             .arg("--be-copy")

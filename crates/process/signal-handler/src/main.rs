@@ -31,14 +31,14 @@ extern "C" fn handler(_signal: libc::c_int) {
 
 #[derive(Parser)]
 #[command(about)]
-struct Knobs {
+struct Args {
     /// Catch Ctrl-C (SIGINT) three times, then end
     #[arg(long)]
     wait: bool,
 }
 
 fn main() -> Result<()> {
-    if Knobs::parse().wait {
+    if Args::parse().wait {
         return catch_three();
     }
     let (open, blocked) = (SigSet::empty(), SigSet::from(SIGUSR1));

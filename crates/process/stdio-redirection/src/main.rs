@@ -27,7 +27,7 @@ use nix::unistd::{alarm, close, dup2_stdin, dup2_stdout, execvp};
 
 #[derive(Parser)]
 #[command(about)]
-struct Knobs {
+struct Args {
     /// Let the parent forget to close the pipe, until it has seen uniq hang
     #[arg(long)]
     leak_pipe: bool,
@@ -43,7 +43,7 @@ impl Drop for Children {
 }
 
 fn main() -> Result<()> {
-    let leak_pipe = Knobs::parse().leak_pipe;
+    let leak_pipe = Args::parse().leak_pipe;
     let mut children = Children(Vec::new());
     let (words, counts) = (memory_file(c"words")?, memory_file(c"counts")?);
     let path =

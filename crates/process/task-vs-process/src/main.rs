@@ -24,14 +24,14 @@ static WRITTEN: Mutex<BTreeMap<PathBuf, usize>> = Mutex::new(BTreeMap::new());
 
 #[derive(Parser)]
 #[command(about)]
-struct Knobs {
+struct Args {
     /// Tasks beside the main one
     #[arg(long, default_value_t = 3, value_parser = value_parser!(u8).range(1..=8))]
     threads: u8,
 }
 
 fn main() -> Result<()> {
-    let Knobs { threads } = Knobs::parse();
+    let Args { threads } = Args::parse();
     if !cfg!(target_os = "linux") {
         eprintln!(
             "cannot run here: TIDs in /proc, and a nice value per task, are Linux's"

@@ -20,7 +20,7 @@ use sysinfo::{ProcessRefreshKind, ProcessStatus, ProcessesToUpdate, System};
 
 #[derive(Parser)]
 #[command(about)]
-struct Knobs {
+struct Args {
     /// Children that become zombies
     #[arg(long, default_value_t = 1, value_parser = value_parser!(u8).range(1..=100))]
     count: u8,
@@ -36,7 +36,7 @@ impl Drop for Children {
 }
 
 fn main() -> anyhow::Result<()> {
-    let knobs = Knobs::parse();
+    let args = Args::parse();
     if cfg!(target_os = "macos") {
         eprintln!("cannot run here: nix has no waitid for macOS");
         exit(77);
@@ -44,7 +44,7 @@ fn main() -> anyhow::Result<()> {
     let inherited = std::hint::black_box(vec![1_u8; 4 << 20]); // 4 MiB, so that a child holds memory
     let mut children = Children(Vec::new());
     let (mut wait_here, gate) = pipe()?;
-    for _ in 0..knobs.count {
+    for _ in 0..args.count {
         // SAFETY: this process has one thread, so the child may do all that a program may.
         match unsafe { fork() }
             .map_err(|errno| anyhow!("fork refused: {errno}"))?

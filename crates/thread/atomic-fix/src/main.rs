@@ -23,7 +23,7 @@ const ROUNDS: usize = 5;
 
 #[derive(Parser)]
 #[command(about)]
-struct Knobs {
+struct Args {
     /// Threads that share the counter
     #[arg(long, default_value_t = 4, value_parser = value_parser!(u64).range(1..=64))]
     threads: u64,
@@ -33,10 +33,10 @@ struct Knobs {
 }
 
 fn main() -> Result<()> {
-    let Knobs {
+    let Args {
         threads,
         increments,
-    } = Knobs::parse();
+    } = Args::parse();
     let (racy, locked) = (AtomicU64::new(0), Mutex::new(0));
     let (atomic, sum) = (AtomicU64::new(0), AtomicU64::new(0));
 

@@ -43,14 +43,14 @@ const SNIPPETS: [(&str, &str, &str, &str, &str); 3] = [
 
 #[derive(Parser)]
 #[command(about)]
-struct Knobs {
+struct Args {
     /// Show one bug only, and all that the compiler says of it
     #[arg(long, value_name = "BUG", value_parser = value_parser!(u64).range(1..=3))]
     full: Option<u64>,
 }
 
 fn main() -> Result<()> {
-    let knobs = Knobs::parse();
+    let args = Args::parse();
     if !rustc()
         .arg("--version")
         .output()
@@ -63,13 +63,13 @@ fn main() -> Result<()> {
     }
     let folder = env::temp_dir().join(format!("compiler-refuses-{}", id()));
     fs::create_dir(&folder).context("cannot write to the temp folder")?;
-    let verdict = ask(&knobs, &folder);
+    let verdict = ask(&args, &folder);
     fs::remove_dir_all(&folder)?;
     verdict
 }
 
-fn ask(knobs: &Knobs, folder: &Path) -> Result<()> {
-    let bugs = knobs
+fn ask(args: &Args, folder: &Path) -> Result<()> {
+    let bugs = args
         .full
         .map_or(0..SNIPPETS.len(), |bug| bug as usize - 1..bug as usize);
     let count = bugs.len();
@@ -82,7 +82,7 @@ fn ask(knobs: &Knobs, folder: &Path) -> Result<()> {
             .unwrap_or("nothing");
         println!(
             "{bug}:\n    {}",
-            if knobs.full.is_some() {
+            if args.full.is_some() {
                 says.trim()
             } else {
                 error

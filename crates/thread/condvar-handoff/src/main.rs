@@ -17,7 +17,7 @@ use clap::{Parser, value_parser};
 
 #[derive(Parser)]
 #[command(about)]
-struct Knobs {
+struct Args {
     /// Turns of each thread
     #[arg(long, default_value_t = 30, value_parser = value_parser!(u16).range(1..=1000))]
     turns: u16,
@@ -36,12 +36,12 @@ struct Shared {
 }
 
 fn main() -> anyhow::Result<()> {
-    let knobs = Knobs::parse();
+    let args = Args::parse();
     println!(
         "2 threads add to one list, {} times each: ▀ thread 1, ▄ thread 2\n",
-        knobs.turns
+        args.turns
     );
-    let (unordered, ordered) = (run(&knobs, false), run(&knobs, true));
+    let (unordered, ordered) = (run(&args, false), run(&args, true));
     let runs = [
         ("mutex alone", &unordered),
         ("mutex and condition variable", &ordered),
@@ -60,11 +60,11 @@ fn main() -> anyhow::Result<()> {
         ..
     } = ordered;
     ensure!(
-        list == [1, 2].repeat(knobs.turns.into()),
+        list == [1, 2].repeat(args.turns.into()),
         "the threads do not alternate: {list:?}"
     );
     ensure!(
-        too_early >= 10 || !knobs.spurious,
+        too_early >= 10 || !args.spurious,
         "only {too_early} wake-ups came too early"
     );
     println!(
@@ -84,10 +84,10 @@ fn main() -> anyhow::Result<()> {
 }
 
 /// Lets both threads write, either whenever they get the mutex, or each only when it is its turn.
-fn run(knobs: &Knobs, take_turns: bool) -> Shared {
+fn run(args: &Args, take_turns: bool) -> Shared {
     let (mutex, changed) = (Mutex::new(Shared::default()), Condvar::new());
     let write = |me: u8| {
-        for _ in 0..knobs.turns {
+        for _ in 0..args.turns {
             let mut shared = mutex.lock().unwrap();
             // A loop and not an `if`, as the turn may still be the other one's.
             while take_turns && shared.turn != me {
@@ -110,7 +110,7 @@ fn run(knobs: &Knobs, take_turns: bool) -> Shared {
                 process::exit(1);
             }
         }
-        while take_turns && knobs.spurious && shared.too_early < 10 {
+        while take_turns && args.spurious && shared.too_early < 10 {
             drop(shared);
             changed.notify_all(); // though nothing has changed
             thread::yield_now();

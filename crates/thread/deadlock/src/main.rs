@@ -26,14 +26,14 @@ const ROUNDS: usize = 100_000; // per thread
 
 #[derive(Parser)]
 #[command(about)]
-struct Knobs {
+struct Args {
     /// Leave out the barrier: whether, and when, the threads deadlock is luck
     #[arg(long)]
     no_barrier: bool,
 }
 
 fn main() -> Result<()> {
-    let knobs = Knobs::parse();
+    let args = Args::parse();
     if !fs::exists("/proc/self/task")? {
         eprintln!(
             "cannot run here: it reads the threads' states from Linux's /proc"
@@ -52,8 +52,8 @@ fn main() -> Result<()> {
         "opposite order: thread 1 takes lock A, then B; thread 2 takes B, then A"
     );
     let orders = ["AB", "BA"];
-    let (stuck, done) = run(orders, !knobs.no_barrier)?;
-    if knobs.no_barrier && done == 2 * ROUNDS {
+    let (stuck, done) = run(orders, !args.no_barrier)?;
+    if args.no_barrier && done == 2 * ROUNDS {
         println!(
             "both threads have ended, after {done} rounds: no deadlock this time"
         );

@@ -19,7 +19,7 @@ use clap::{Parser, value_parser};
 
 #[derive(Parser)]
 #[command(about)]
-struct Knobs {
+struct Args {
     /// Threads that share the counter
     #[arg(long, default_value_t = 4, value_parser = value_parser!(u64).range(1..=64))]
     threads: u64,
@@ -32,33 +32,33 @@ struct Knobs {
 }
 
 fn main() -> anyhow::Result<()> {
-    let knobs = Knobs::parse();
+    let args = Args::parse();
     let pause = |i| {
-        if i % 10 == 0 && !knobs.no_yield {
+        if i % 10 == 0 && !args.no_yield {
             thread::yield_now(); // between load and store: the window for a race, opened wide
         }
     };
 
     let racy = AtomicU64::new(0);
-    let time_without = run(&knobs, |i| {
+    let time_without = run(&args, |i| {
         let value = racy.load(Relaxed);
         pause(i);
         racy.store(value + 1, Relaxed);
     })?;
 
     let counter = Mutex::new(0);
-    let time_with = run(&knobs, |i| {
+    let time_with = run(&args, |i| {
         let mut guard = counter.lock().unwrap(); // the critical section begins: others wait here
         let value = *guard;
         pause(i);
         *guard = value + 1;
     })?; // the guard is dropped at the end of each call, which unlocks
 
-    let expected = knobs.threads * knobs.increments;
+    let expected = args.threads * args.increments;
     let (racy, counted) = (racy.into_inner(), counter.into_inner().unwrap());
     println!(
         "threads: {}, each adds 1 to one counter, {} times",
-        knobs.threads, knobs.increments
+        args.threads, args.increments
     );
     println!("\n              expected   counted      lost         time");
     for (label, count, time) in [
@@ -80,20 +80,20 @@ fn main() -> anyhow::Result<()> {
 }
 
 /// Lets every thread call `add` so many times, and returns how many milliseconds that took.
-fn run(knobs: &Knobs, add: impl Fn(u64) + Sync) -> anyhow::Result<f64> {
+fn run(args: &Args, add: impl Fn(u64) + Sync) -> anyhow::Result<f64> {
     let (ready, go) = (AtomicU64::new(0), AtomicBool::new(false));
     let work = || {
         ready.fetch_add(1, Relaxed);
         while !go.load(Relaxed) {
             thread::yield_now(); // until all are here and the clock runs
         }
-        (0..knobs.increments).for_each(&add);
+        (0..args.increments).for_each(&add);
     };
     let begin = thread::scope(|scope| {
         let start =
             |_| thread::Builder::new().spawn_scoped(scope, work).map(drop);
-        let started = (0..knobs.threads).try_for_each(start);
-        while started.is_ok() && ready.load(Relaxed) < knobs.threads {
+        let started = (0..args.threads).try_for_each(start);
+        while started.is_ok() && ready.load(Relaxed) < args.threads {
             thread::yield_now();
         }
         let begin = Instant::now();

@@ -20,7 +20,7 @@ const MAX_ROUNDS: [u64; 2] = [10, 10_000];
 
 #[derive(Parser)]
 #[command(about)]
-struct Knobs {
+struct Args {
     /// Threads that share the counter
     #[arg(long, default_value_t = 4, value_parser = value_parser!(u64).range(1..=64))]
     threads: u64,
@@ -33,18 +33,18 @@ struct Knobs {
 }
 
 fn main() -> anyhow::Result<()> {
-    let knobs = Knobs::parse();
-    let expected = knobs.threads * knobs.increments;
+    let args = Args::parse();
+    let expected = args.threads * args.increments;
     println!(
         "threads: {}, each adds 1 to one counter, {} times",
-        knobs.threads, knobs.increments
+        args.threads, args.increments
     );
 
     let (mut round, mut counted) = (0, expected);
-    while counted == expected && round < MAX_ROUNDS[usize::from(knobs.no_yield)]
+    while counted == expected && round < MAX_ROUNDS[usize::from(args.no_yield)]
     {
         round += 1;
-        counted = count(&knobs)?;
+        counted = count(&args)?;
     }
     let lost = expected - counted;
     ensure!(
@@ -69,16 +69,16 @@ fn main() -> anyhow::Result<()> {
 }
 
 /// One round: all threads add to a fresh counter; returns where it ends.
-fn count(knobs: &Knobs) -> anyhow::Result<u64> {
+fn count(args: &Args) -> anyhow::Result<u64> {
     let (counter, ready) = (AtomicU64::new(0), AtomicU64::new(0));
     let work = || {
         ready.fetch_add(1, Relaxed);
-        while ready.load(Relaxed) < knobs.threads {
+        while ready.load(Relaxed) < args.threads {
             thread::yield_now(); // until all are here: they start together
         }
-        for i in 0..knobs.increments {
+        for i in 0..args.increments {
             let value = counter.load(Relaxed);
-            if i % 10 == 0 && !knobs.no_yield {
+            if i % 10 == 0 && !args.no_yield {
                 thread::yield_now(); // widens the window: others get to load the same value
             }
             counter.store(value + 1, Relaxed); // overwrites what they stored since
@@ -87,9 +87,9 @@ fn count(knobs: &Knobs) -> anyhow::Result<u64> {
     thread::scope(|scope| {
         let start =
             |_| thread::Builder::new().spawn_scoped(scope, work).map(drop);
-        let started = (0..knobs.threads).try_for_each(start);
+        let started = (0..args.threads).try_for_each(start);
         if started.is_err() {
-            ready.store(knobs.threads, Relaxed); // nobody shall wait for those that never come
+            ready.store(args.threads, Relaxed); // nobody shall wait for those that never come
         }
         started.map_err(|error| anyhow!("cannot start a thread: {error}"))
     })?;

@@ -32,7 +32,7 @@ fn loses_updates_and_never_counts_too_many() {
 }
 
 #[test]
-fn counts_what_the_knobs_ask_for() {
+fn counts_what_the_arguments_ask_for() {
     let [expected, counted, _] =
         verdict(&run(&["--threads", "8", "--increments", "500"]));
     assert_eq!(expected, 8 * 500);

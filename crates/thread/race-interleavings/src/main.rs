@@ -14,7 +14,7 @@ use clap::{Parser, value_parser};
 
 #[derive(Parser)]
 #[command(about)]
-struct Knobs {
+struct Args {
     /// Threads that add 1
     #[arg(long, default_value_t = 2, value_parser = value_parser!(u8).range(2..=3))]
     threads: u8,
@@ -41,9 +41,8 @@ struct State {
 }
 
 fn main() -> anyhow::Result<()> {
-    let knobs = Knobs::parse();
-    let (threads, steps) =
-        (usize::from(knobs.threads), usize::from(knobs.steps));
+    let args = Args::parse();
+    let (threads, steps) = (usize::from(args.threads), usize::from(args.steps));
     let program: &[Step] = match steps {
         1 => &[("+1 =", &[LOAD, ADD, STORE])],
         2 => &[("load", &[LOAD]), ("store", &[ADD, STORE])],

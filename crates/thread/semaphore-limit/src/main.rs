@@ -18,7 +18,7 @@ use clap::{Parser, value_parser};
 
 #[derive(Parser)]
 #[command(about)]
-struct Knobs {
+struct Args {
     /// Threads that want to go inside
     #[arg(long, default_value_t = 8, value_parser = value_parser!(u8).range(1..=9))]
     threads: u8,
@@ -48,9 +48,9 @@ impl Semaphore {
 }
 
 fn main() -> anyhow::Result<()> {
-    let knobs = Knobs::parse();
+    let args = Args::parse();
     let (threads, permits) =
-        (usize::from(knobs.threads), usize::from(knobs.permits));
+        (usize::from(args.threads), usize::from(args.permits));
     let semaphore = Semaphore {
         free: Mutex::new(permits),
         released: Condvar::new(),
@@ -111,7 +111,7 @@ fn main() -> anyhow::Result<()> {
         row += &format!("{inside} ");
     }
     println!("inside    {}", row.trim_end());
-    let limit = i32::from(knobs.permits.min(knobs.threads));
+    let limit = i32::from(args.permits.min(args.threads));
     ensure!(
         most == limit,
         "{permits} permits, but {most} were inside at once"

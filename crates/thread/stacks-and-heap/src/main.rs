@@ -22,14 +22,14 @@ const STACK: usize = 2 << 20; // bytes for each thread
 
 #[derive(Parser)]
 #[command(about)]
-struct Knobs {
+struct Args {
     /// Threads that add 1, one after the other, when the child is gone
     #[arg(long, default_value_t = 3, value_parser = value_parser!(u64).range(1..=8))]
     threads: u64,
 }
 
 fn main() -> Result<()> {
-    let Knobs { threads } = Knobs::parse();
+    let Args { threads } = Args::parse();
     if !cfg!(target_os = "linux") {
         eprintln!(
             "cannot run here: it reads from Linux's /proc where memory is mapped"

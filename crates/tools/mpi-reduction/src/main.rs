@@ -36,7 +36,7 @@ const MEASURE_FOR: Duration = Duration::from_millis(200);
 
 #[derive(Parser)]
 #[command(about)]
-struct Knobs {
+struct Args {
     /// Processes to start; under mpirun, its -n decides
     #[arg(long, default_value_t = 2, value_parser = value_parser!(u8).range(1..=16))]
     ranks: u8,
@@ -46,11 +46,11 @@ struct Knobs {
 }
 
 fn main() -> Result<()> {
-    let knobs = Knobs::parse();
+    let args = Args::parse();
     // Open MPI, MPICH and launchers that speak PMIx each tell a rank its number in one of these.
     let numbers = ["OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK"];
     if numbers.iter().all(|name| env::var_os(name).is_none()) {
-        return become_mpirun(knobs.ranks);
+        return become_mpirun(args.ranks);
     }
     #[cfg(target_os = "linux")] // no rank outlives mpirun
     nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?;
@@ -67,9 +67,9 @@ fn main() -> Result<()> {
     let (rank, ranks, root) =
         (world.rank(), world.size(), world.process_at_rank(0));
 
-    let width = 1.0 / knobs.steps as f64;
+    let width = 1.0 / args.steps as f64;
     let [from, to] =
-        [rank, rank + 1].map(|r| knobs.steps * r as u64 / ranks as u64);
+        [rank, rank + 1].map(|r| args.steps * r as u64 / ranks as u64);
     let height = |i: u64| 4.0 / (1.0 + ((i as f64 + 0.5) * width).powi(2));
     let part: f64 = (from..to).map(|i| height(i) * width).sum();
 

@@ -32,7 +32,7 @@ const TRUTH: [f64; 2] = [3.0, -2.0];
 
 #[derive(Parser)]
 #[command(about)]
-struct Knobs {
+struct Args {
     /// Processes to start; under mpirun, its -n decides
     #[arg(long, default_value_t = 2, value_parser = value_parser!(u8).range(1..=16))]
     ranks: u8,
@@ -45,11 +45,11 @@ struct Knobs {
 }
 
 fn main() -> Result<()> {
-    let knobs = Knobs::parse();
+    let args = Args::parse();
     // Open MPI, MPICH and launchers that speak PMIx each tell a rank its number in one of these.
     let numbers = ["OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK"];
     if numbers.iter().all(|name| env::var_os(name).is_none()) {
-        return become_mpirun(knobs.ranks);
+        return become_mpirun(args.ranks);
     }
     #[cfg(target_os = "linux")] // no rank outlives mpirun
     nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?;
@@ -63,12 +63,12 @@ fn main() -> Result<()> {
         same,
         "each rank is alone: mpirun is of another MPI than the library"
     );
-    let (rank, ranks, own) = (world.rank(), world.size(), knobs.rows_per_rank);
+    let (rank, ranks, own) = (world.rank(), world.size(), args.rows_per_rank);
     let (first, rows) = (own * rank as u64, (own * ranks as u64) as f64);
 
     let shard: Vec<[f64; 2]> = (first..first + own).map(row).collect();
     let (mut line, mut sent) = ([0.0; 2], 0);
-    for _ in 0..knobs.steps {
+    for _ in 0..args.steps {
         let (part, mut gradient) = (gradient(&shard, line), [0.0; 2]);
         world.all_reduce_into(&part, &mut gradient, SystemOperation::sum()); // the rows stay
         sent += size_of_val(&part);
@@ -105,7 +105,7 @@ fn main() -> Result<()> {
     ensure!(
         off < 1e-6,
         "after {} steps off the closed form by {off:.0e}",
-        knobs.steps
+        args.steps
     );
     print!(
         "\n{ranks} x {own} rows: each rank held {held} bytes, all-reduced {sent}; "

@@ -26,7 +26,7 @@ unsafe extern "C" {
 
 #[derive(Parser)]
 #[command(about)]
-struct Knobs {
+struct Args {
     /// Threads for OpenMP [default: one per core, but 2 to 16]
     #[arg(long, value_parser = value_parser!(u16).range(2..=64))]
     threads: Option<u16>,
@@ -36,7 +36,7 @@ struct Knobs {
 }
 
 fn main() -> Result<()> {
-    let knobs = Knobs::parse();
+    let args = Args::parse();
     if !cfg!(openmp) {
         eprintln!(
             "cannot run here: the C compiler has no OpenMP; to install one that has: \
@@ -45,11 +45,11 @@ fn main() -> Result<()> {
         process::exit(77);
     }
     let cores = thread::available_parallelism()?.get();
-    let threads = knobs.threads.map_or(cores.clamp(2, 16) as i32, i32::from);
-    let steps = 1_000_000 * knobs.steps;
+    let threads = args.threads.map_or(cores.clamp(2, 16) as i32, i32::from);
+    let steps = 1_000_000 * args.steps;
     println!(
         "steps: {} million; cores: {cores}; threads for OpenMP: {threads}",
-        knobs.steps
+        args.steps
     );
 
     let [serial, alone] = run("serial", 1, || pi_serial(steps, 1))?;

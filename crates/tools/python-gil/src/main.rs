@@ -29,7 +29,7 @@ static MOST: AtomicUsize = AtomicUsize::new(0);
 
 #[derive(Parser)]
 #[command(about)]
-struct Knobs {
+struct Args {
     /// The CPython to run
     #[arg(long, default_value = "python3")]
     python: String,
@@ -42,7 +42,7 @@ struct Knobs {
 }
 
 fn main() -> Result<()> {
-    let knobs = Knobs::parse();
+    let args = Args::parse();
     let listener =
         TcpListener::bind("127.0.0.1:0").context("cannot serve on loopback")?;
     let port = listener.local_addr()?.port().to_string();
@@ -52,7 +52,7 @@ fn main() -> Result<()> {
             .flatten()
             .for_each(|c| _ = thread::spawn(|| answer(c)))
     });
-    let mut command = Command::new(&knobs.python);
+    let mut command = Command::new(&args.python);
     command.args(["-c", include_str!("gil.py"), &port]);
     let mut python = match command
         .stdin(Stdio::piped())
@@ -61,7 +61,7 @@ fn main() -> Result<()> {
     {
         Err(error)
             if error.kind() == ErrorKind::NotFound
-                && knobs.python == "python3" =>
+                && args.python == "python3" =>
         {
             eprintln!(
                 "cannot run here: no python3; apt-get (dnf, brew, pkg) install python3"
@@ -69,16 +69,16 @@ fn main() -> Result<()> {
             exit(77);
         }
         started => {
-            started.with_context(|| format!("cannot start {}", knobs.python))?
+            started.with_context(|| format!("cannot start {}", args.python))?
         }
     };
-    let shown = show(&knobs, &mut python);
+    let shown = show(&args, &mut python);
     _ = python.kill(); // a Python would end by itself now, but --python may be anything
     python.wait()?;
     shown
 }
 
-fn show(knobs: &Knobs, python: &mut Child) -> Result<()> {
+fn show(args: &Args, python: &mut Child) -> Result<()> {
     let mut orders = python.stdin.take().context("no pipe to Python")?;
     let reports =
         BufReader::new(python.stdout.take().context("no pipe from Python")?);
@@ -86,10 +86,10 @@ fn show(knobs: &Knobs, python: &mut Child) -> Result<()> {
     let hello = reports.next().unwrap_or_default();
     let ["cpython", version, gil] = hello.split(' ').collect::<Vec<_>>()[..]
     else {
-        bail!("{} does not answer as CPython does", knobs.python)
+        bail!("{} does not answer as CPython does", args.python)
     };
     let (gil, workers, rounds) =
-        (gil == "True", knobs.workers, 1_000_000 * knobs.rounds);
+        (gil == "True", args.workers, 1_000_000 * args.rounds);
     let which = if gil { "with" } else { "without" };
     println!("CPython {version}, {which} the GIL\n");
 
@@ -121,7 +121,7 @@ fn show(knobs: &Knobs, python: &mut Child) -> Result<()> {
         );
         Ok([busy, at_work / seconds, blocked / cpu, waited as f64])
     };
-    println!("compute: {} million rounds", knobs.rounds);
+    println!("compute: {} million rounds", args.rounds);
     println!(
         "                     seconds  cores busy  times blocked  waiting at once"
     );

@@ -32,7 +32,7 @@ unsafe extern "C" {
 
 #[derive(Parser)]
 #[command(about)]
-struct Knobs {
+struct Args {
     /// Threads, for Rayon and for OpenMP [default: one per core, but 2 to 6]
     #[arg(long, value_parser = value_parser!(u16).range(2..=32))]
     threads: Option<u16>,
@@ -42,21 +42,21 @@ struct Knobs {
 }
 
 fn main() -> Result<()> {
-    let knobs = Knobs::parse();
+    let args = Args::parse();
     let cores = thread::available_parallelism()?.get();
-    let threads = knobs.threads.map_or(cores.clamp(2, 6), usize::from);
+    let threads = args.threads.map_or(cores.clamp(2, 6), usize::from);
     ThreadPoolBuilder::new()
         .num_threads(threads)
         .build_global()?;
     print!(
         "{} million steps, {threads} threads, {cores} cores; ",
-        knobs.steps
+        args.steps
     );
     println!(
         "the fastest of {ROUNDS} rounds\n\n        seconds  cores busy  sum"
     );
 
-    let steps = 1_000_000 * knobs.steps;
+    let steps = 1_000_000 * args.steps;
     let width = 1.0 / steps as f64;
     let height = |step| {
         let x = (step as f64 + 0.5) * width;
