@@ -4,6 +4,17 @@
 # The MPI demos are no default members: where there is no MPI they cannot be built.
 packages = $$(scripts/setup.sh --check mpi && echo --workspace)
 
+# Clippy's default lints, and what makes a reader stop: each of these has a plain form.
+lints = undocumented_unsafe_blocks multiple_unsafe_ops_per_block \
+	allow_attributes_without_reason let_underscore_must_use let_underscore_untyped \
+	cognitive_complexity too_many_lines type_complexity fn_params_excessive_bools \
+	needless_for_each explicit_iter_loop explicit_into_iter_loop \
+	manual_let_else needless_continue option_option \
+	semicolon_if_nothing_returned unneeded_field_pattern unnested_or_patterns \
+	cast_lossless precedence_bits unreadable_literal unseparated_literal_suffix \
+	enum_glob_use items_after_statements many_single_char_names \
+	mixed_read_write_in_expression needless_pass_by_value uninlined_format_args
+
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-16s%s\n", $$1, $$2 }' Makefile
 
@@ -24,7 +35,7 @@ test-clusters: ## run the job array on Slurm, PBS and Condor (as root; downloads
 
 lint: setup ## formatting, clippy, and shellcheck where there is one
 	cargo fmt --all --check
-	cargo clippy $(packages) --all-targets -- -D warnings -D clippy::undocumented_unsafe_blocks
+	cargo clippy $(packages) --all-targets -- -D warnings $(lints:%=-D clippy::%)
 	@if command -v shellcheck; then shellcheck scripts/*.sh scripts/cluster/*.sh scripts/cluster/job.slurm scripts/cluster/job.pbs .ci/run; else echo "no shellcheck here"; fi
 
 docs: ## what the demos say of themselves, as pages under target/doc

@@ -48,7 +48,9 @@ impl Drop for Folder {
 
 fn demo(folder: &Path) -> Command {
     let mut demo = Command::new(DEMO);
-    VARIABLES.iter().for_each(|name| _ = demo.env_remove(name));
+    for name in VARIABLES {
+        demo.env_remove(name);
+    }
     demo.current_dir(folder).env_remove("RUST_BACKTRACE");
     demo
 }

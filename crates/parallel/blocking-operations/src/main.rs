@@ -48,7 +48,7 @@ fn main() -> Result<()> {
         listener
             .incoming()
             .flatten()
-            .for_each(|c| _ = thread::spawn(|| answer(c)))
+            .for_each(|c| _ = thread::spawn(|| answer(c)));
     });
 
     println!(

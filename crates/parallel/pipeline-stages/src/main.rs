@@ -39,7 +39,7 @@ fn main() -> Result<()> {
     let Args { workers, bound } = Args::parse();
     let mut expected = BTreeMap::new();
     for sentence in TEXT.lines() {
-        aggregate(&mut expected, transform(read(sentence)));
+        aggregate(&mut expected, transform(&read(sentence)));
     }
     let begin = Instant::now();
     let counts = pipeline(workers, bound);
@@ -56,7 +56,7 @@ fn main() -> Result<()> {
             busy += (*until - *from).as_secs_f64();
         }
         let name = ["read", "transform", "aggregate"]
-            [(row > 0) as usize + (row > workers) as usize];
+            [usize::from(row > 0) + usize::from(row > workers)];
         println!("{name:<9} {line}");
         (busiest, sum) = (busiest.max(busy), sum + busy);
     }
@@ -106,8 +106,9 @@ fn pipeline(workers: u8, bound: u8) -> BTreeMap<String, u32> {
             let next = || sentences.lock().unwrap().recv();
             scope.spawn(move || {
                 while let Ok((item, sentence)) = next() {
-                    let words =
-                        work_on(worker, item, 4 * CELL, || transform(sentence));
+                    let words = work_on(worker, item, 4 * CELL, || {
+                        transform(&sentence)
+                    });
                     to_aggregate.send((item, words)).unwrap();
                 }
             });
@@ -138,7 +139,7 @@ fn read(line: &str) -> String {
     line.to_lowercase()
 }
 
-fn transform(sentence: String) -> Vec<String> {
+fn transform(sentence: &str) -> Vec<String> {
     sentence
         .split(|c: char| !c.is_alphabetic())
         .filter(|w| w.len() > 3)
@@ -147,7 +148,7 @@ fn transform(sentence: String) -> Vec<String> {
 }
 
 fn aggregate(counts: &mut BTreeMap<String, u32>, words: Vec<String>) {
-    words
-        .into_iter()
-        .for_each(|word| *counts.entry(word).or_default() += 1);
+    for word in words {
+        *counts.entry(word).or_default() += 1;
+    }
 }

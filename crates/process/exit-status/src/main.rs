@@ -74,7 +74,7 @@ fn main() -> Result<()> {
             child.args(["--end", name]).stderr(Stdio::null()).status()?;
         let word = status.into_raw(); // as waitpid(2) gave it
         let (code, core, signal) =
-            (word >> 8 & 0xff, word >> 7 & 1, word & 0x7f);
+            ((word >> 8) & 0xff, (word >> 7) & 1, word & 0x7f);
         let dollar = if signal == 0 { code } else { 128 + signal }; // a shell's rule
 
         let mut sh = Command::new("sh"); // the same program, as a child of a shell

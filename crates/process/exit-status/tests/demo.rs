@@ -63,7 +63,7 @@ fn the_status_words_are_those_that_any_parent_gets() {
         rows.iter().zip(expected)
     {
         assert_eq!(*word, expected, "{name}");
-        assert_eq!(*word, code << 8 | core << 7 | signal, "{name}");
+        assert_eq!(*word, (code << 8) | (core << 7) | signal, "{name}");
         let output = run(&["--end", name]);
         assert_eq!(output.status.into_raw(), *word, "{name}");
         assert!(output.stdout.is_empty(), "{output:?}");

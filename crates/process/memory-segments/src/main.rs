@@ -64,7 +64,7 @@ fn main() -> Result<()> {
             None => println!("       ┌──────────────┐"),
             Some(0) => println!("       ├──────────────┤"),
             Some(gap) => {
-                println!("       ├{:┄^14}┤", format!(" {} ", human(gap)))
+                println!("       ├{:┄^14}┤", format!(" {} ", human(gap)));
             }
         }
         let writer = write_in_child(address)?;
@@ -113,7 +113,7 @@ fn write_in_child(address: *mut u8) -> Result<&'static str> {
         ForkResult::Child => {
             alarm::set(10); // whatever happens to the parent, nothing is left after 10 s
             #[cfg(target_os = "linux")]
-            let _ = nix::sys::prctl::set_dumpable(false); // leaves no core file
+            nix::sys::prctl::set_dumpable(false)?; // leaves no core file
             // SAFETY: the byte is mapped, this child's own, and not used again before the exit.
             // In text no such write takes place: the kernel ends the child at this instruction.
             unsafe { address.write_volatile(0) };

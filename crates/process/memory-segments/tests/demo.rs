@@ -114,7 +114,7 @@ fn program_headers(file: &[u8]) -> Vec<[usize; 5]> {
         file[at..at + size]
             .iter()
             .rev()
-            .fold(0, |number, &byte| number << 8 | usize::from(byte))
+            .fold(0, |number, &byte| (number << 8) | usize::from(byte))
     };
     let headers =
         (0..number(0x38, 2)).map(|i| number(0x20, 8) + i * number(0x36, 2));
@@ -149,7 +149,7 @@ fn the_file_declares_a_bss_that_it_does_not_hold() {
     );
     let size = format!(
         " 64.0 MiB, the whole file {:.1} MiB\n",
-        file.len() as f64 / 1048576.0
+        file.len() as f64 / 1_048_576.0
     );
     let output = run(&[]);
     assert!(

@@ -45,8 +45,9 @@ fn main() -> Result<()> {
         writer.as_raw_fd(),
         socket.as_raw_fd(),
     ];
-    let failed = fs::File::open("/dev/no-such").map_err(|_| Errno::last());
-    let errno = failed.err().context("/dev/no-such exists")?;
+    let failed = fs::File::open("/dev/no-such");
+    let errno = Errno::last();
+    ensure!(failed.is_err(), "/dev/no-such exists");
 
     let maps = fs::read_to_string("/proc/self/maps")?;
     let range = |part| {
@@ -159,7 +160,7 @@ fn status(field: &str) -> Result<String> {
 fn signals(mask: &str) -> Result<String> {
     let mask = u64::from_str_radix(&status(mask)?, 16)?;
     let set = Signal::iterator()
-        .filter(|&signal| mask >> (signal as u32 - 1) & 1 == 1);
+        .filter(|&signal| (mask >> (signal as u32 - 1)) & 1 == 1);
     Ok(format!(
         "{{{}}}",
         set.map(|signal| &signal.as_str()[3..])

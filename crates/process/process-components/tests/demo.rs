@@ -130,7 +130,7 @@ fn the_kernel_tells_others_the_same() {
             (13, "PIPE"),
         ] {
             assert_eq!(
-                mask >> (signal - 1) & 1 == 1,
+                (mask >> (signal - 1)) & 1 == 1,
                 now.contains(name),
                 "{name} {label}: {text}"
             );

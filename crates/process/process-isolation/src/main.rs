@@ -71,7 +71,7 @@ fn main() -> Result<()> {
 
     // SAFETY: none, on purpose. No memory is there, so the kernel ends the child at this write.
     let crashed = in_child(|| unsafe {
-        ptr::without_provenance_mut::<u8>(1).write_volatile(0)
+        ptr::without_provenance_mut::<u8>(1).write_volatile(0);
     })?;
     let Signaled(child, SIGSEGV, _) = crashed else {
         bail!("no crash: {crashed:?}")
@@ -107,7 +107,9 @@ fn in_child(run: impl FnOnce()) -> Result<WaitStatus> {
 #[inline(never)] // the same code each time
 fn write(pages: &[Page], value: u64) -> i64 {
     let before = getrusage(RUSAGE_SELF).unwrap().minor_page_faults();
-    pages.iter().for_each(|page| page.0.store(value, Relaxed)); // if it is shared: a page fault
+    for page in pages {
+        page.0.store(value, Relaxed); // if it is shared: a page fault
+    }
     getrusage(RUSAGE_SELF).unwrap().minor_page_faults() - before
 }
 

@@ -136,10 +136,10 @@ fn trace(pages: &str) -> Option<Seen> {
                 deliver = Some(signal);
             }
             WaitStatus::Stopped(_, signal) if signal != SIGSTOP => {
-                deliver = Some(signal)
+                deliver = Some(signal);
             }
             WaitStatus::Signaled(task, signal, _) => {
-                seen.killed.push((task, signal))
+                seen.killed.push((task, signal));
             }
             WaitStatus::Exited(task, _) if task == pid => break,
             _ => (),

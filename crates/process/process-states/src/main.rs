@@ -100,7 +100,7 @@ fn start(first: impl FnOnce()) -> Result<Child> {
             alarm::set(10); // whatever happens to the parent, nothing is left after 10 s
             #[cfg(target_os = "linux")]
             // nor is a stopped child, which does not hear the alarm
-            let _ = nix::sys::prctl::set_pdeathsig(SIGKILL);
+            nix::sys::prctl::set_pdeathsig(SIGKILL)?;
             first();
             loop {
                 hint::black_box(()); // computes

@@ -140,15 +140,15 @@ fn sum_up(smaps: &str) -> Result<BTreeMap<&str, [f64; 2]>> {
     for line in smaps.lines() {
         match line.split_whitespace().collect::<Vec<_>>()[..] {
             [_, "r-xp", .., file] => {
-                name = file.rsplit('/').next().unwrap_or(file)
+                name = file.rsplit('/').next().unwrap_or(file);
             }
             [_, "rw-p", ..] => name = WRITABLE,
             [range, ..] if range.contains('-') => name = "", // any other mapping
             ["Rss:", kib, _] => {
-                memory.entry(name).or_default()[0] += kib.parse::<f64>()?
+                memory.entry(name).or_default()[0] += kib.parse::<f64>()?;
             }
             ["Pss:", kib, _] => {
-                memory.entry(name).or_default()[1] += kib.parse::<f64>()?
+                memory.entry(name).or_default()[1] += kib.parse::<f64>()?;
             }
             _ => {}
         }

@@ -72,10 +72,10 @@ fn main() -> Result<()> {
         print!("{prepared:<10}{:<9}", signal.as_str());
         match end {
             Ok([pending, ran, later]) => {
-                println!("{pending:<14}{ran:<13}{later:<17}exited")
+                println!("{pending:<14}{ran:<13}{later:<17}exited");
             }
             Err(signal) => {
-                println!("{:<14}{:<13}{:<17}killed by {signal}", "-", "-", "-")
+                println!("{:<14}{:<13}{:<17}killed by {signal}", "-", "-", "-");
             }
         }
         ensure!(end == expected, "expected {expected:?}");
@@ -125,11 +125,10 @@ fn dispose(signal: Signal, disposition: SigHandler) -> nix::Result<()> {
 /// sigpending(2): whether `signal` has been sent and waits to be unblocked.
 fn is_pending(signal: Signal) -> bool {
     let mut set = MaybeUninit::uninit();
-    // SAFETY: sigpending writes the set that sigismember reads.
-    unsafe {
-        libc::sigpending(set.as_mut_ptr());
-        libc::sigismember(set.as_ptr(), signal as libc::c_int) == 1
-    }
+    // SAFETY: sigpending writes the set.
+    unsafe { libc::sigpending(set.as_mut_ptr()) };
+    // SAFETY: sigismember reads the set, which sigpending has written.
+    unsafe { libc::sigismember(set.as_ptr(), signal as libc::c_int) == 1 }
 }
 
 /// Ctrl-C is blocked but for the wait, so that none arrives between the look and the wait.

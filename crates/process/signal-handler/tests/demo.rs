@@ -77,14 +77,14 @@ fn the_kernel_knows_of_the_signals() {
         let (status, mut deliver) = (waitpid(None, mine).unwrap(), None);
         match status {
             WaitStatus::PtraceEvent(..) => {
-                children.push(getevent(pid).unwrap() as i32)
+                children.push(getevent(pid).unwrap() as i32);
             }
             WaitStatus::Stopped(child, signal) if signal != SIGSTOP => {
                 got.extend((signal == SIGUSR1).then_some(child.as_raw()));
                 deliver = Some(signal);
             }
             WaitStatus::Signaled(child, signal, _) => {
-                killed.push((child.as_raw(), signal))
+                killed.push((child.as_raw(), signal));
             }
             WaitStatus::Exited(child, _) if child == pid => break,
             _ => (),
@@ -131,7 +131,7 @@ fn three_interrupts_are_caught() {
             .find_map(|line| line.strip_prefix("SigCgt:\t"))
             .unwrap();
         let caught = u64::from_str_radix(caught, 16).unwrap();
-        assert_eq!(caught >> (SIGINT as u32 - 1) & 1, 1, "{status}");
+        assert_eq!((caught >> (SIGINT as u32 - 1)) & 1, 1, "{status}");
     }
     for count in 1..=3 {
         assert!(

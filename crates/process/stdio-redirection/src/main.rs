@@ -129,7 +129,9 @@ fn start(
     // SAFETY: the default action is no handler.
     _ = unsafe { signal(SIGPIPE, SigDfl) }; // Rust ignores it, and exec would keep that
     let mapped = dup2_stdin(files[0]).and_then(|()| dup2_stdout(files[1]));
-    files.iter().for_each(|file| _ = close(file.as_raw_fd())); // all that it needs is 0 and 1 now
+    for file in files {
+        _ = close(file.as_raw_fd()); // all that it needs is 0 and 1 now
+    }
     let name = argv[0].to_string_lossy();
     _ = report.write_all(descriptors(&name, report).as_bytes());
     let Err(errno) = mapped.and_then(|()| execvp(argv[0], argv));

@@ -42,7 +42,7 @@ fn main() -> Result<()> {
 
     let race = || {
         (0..increments)
-            .for_each(|_| racy.store(racy.load(Relaxed) + 1, Relaxed))
+            .for_each(|_| racy.store(racy.load(Relaxed) + 1, Relaxed));
     };
     let mutex = || (0..increments).for_each(|_| *locked.lock().unwrap() += 1);
     let fetch_add =
@@ -63,9 +63,9 @@ fn main() -> Result<()> {
                 nanoseconds(threads, method)? / (threads * increments) as f64;
         }
     }
-    times
-        .iter_mut()
-        .for_each(|times| times.sort_by(f64::total_cmp));
+    for times in &mut times {
+        times.sort_by(f64::total_cmp);
+    }
     let median = times.map(|times| times[ROUNDS / 2]);
     let longest = median.into_iter().fold(0.0, f64::max);
 

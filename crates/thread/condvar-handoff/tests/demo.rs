@@ -79,7 +79,7 @@ fn the_order_holds_for_as_many_turns_as_one_likes() {
 /// Seen from outside: whoever waits for its turn sleeps. The kernel has counted how often a thread
 /// gave its core away by itself: about as often as one was woken.
 #[test]
-#[allow(clippy::zombie_processes)] // wait4 reaps it
+#[allow(clippy::zombie_processes, reason = "wait4 reaps it")]
 fn the_kernel_saw_the_threads_sleep() {
     let demo = Command::new(DEMO)
         .args(["--turns", "1000"])

@@ -105,7 +105,7 @@ fn main() -> Result<()> {
     match costs {
         None => println!("one rank alone has nobody to send a message to"),
         Some([short, long]) => {
-            println!("one way {short:.1} µs, {:.2} GB/s", 1048.576 / long)
+            println!("one way {short:.1} µs, {:.2} GB/s", 1048.576 / long);
         }
     }
     Ok(())

@@ -76,7 +76,7 @@ fn check(output: &Output, ranks: usize, steps: f64) -> Vec<u32> {
     let last = numbers(lines[lines.len() - 1]);
     assert_eq!(last[0], ranks as f64);
     if ranks > 1 {
-        for (line, bytes) in [(ranks + 2, 8.0), (ranks + 3, 1048576.0)] {
+        for (line, bytes) in [(ranks + 2, 8.0), (ranks + 3, 1_048_576.0)] {
             let [trips, micros] =
                 numbers(lines[line])[numbers(lines[line]).len() - 2..]
             else {

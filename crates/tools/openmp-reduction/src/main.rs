@@ -77,7 +77,7 @@ fn run(
     let (seconds, mut times) = (begin.elapsed().as_secs_f64(), times()?);
     for (id, before) in before {
         times.entry(id).and_modify(|time| {
-            *time = [time[0] - before[0], time[1] - before[1]]
+            *time = [time[0] - before[0], time[1] - before[1]];
         });
     }
     let (cpu, error) = (

@@ -50,7 +50,7 @@ fn main() -> Result<()> {
         listener
             .incoming()
             .flatten()
-            .for_each(|c| _ = thread::spawn(|| answer(c)))
+            .for_each(|c| _ = thread::spawn(|| answer(c)));
     });
     let mut command = Command::new(&args.python);
     command.args(["-c", include_str!("gil.py"), &port]);

@@ -88,7 +88,7 @@ fn main() -> Result<()> {
             rayon / openmp
         ),
         None if RELEASE => {
-            println!("\n\nnot compared to OpenMP: the C compiler has none")
+            println!("\n\nnot compared to OpenMP: the C compiler has none");
         }
         None => println!("\n\nnot compared to OpenMP: that takes --release"),
     }
