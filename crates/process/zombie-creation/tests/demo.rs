@@ -30,12 +30,16 @@ fn every_child_goes_from_alive_to_zombie_to_nothing() {
         let output = run(&["--count", &count.to_string()]);
         assert_eq!(output.status.code(), Some(0), "{output:?}");
         let text = String::from_utf8_lossy(&output.stdout);
+        let header = text.lines().next().unwrap().split_whitespace();
+        assert_eq!(header.collect::<Vec<_>>(), ["PID", "state", "RSS"]);
+        assert_eq!(text.matches("RSS").count(), 1, "{text}");
         let alive = rows(&text, "alive");
         assert_eq!(alive.len(), count, "{text}");
         for (_, seen) in &alive {
             let words: Vec<_> = seen.split_whitespace().collect();
             let rss: u64 = words[1].parse().unwrap();
-            assert!(words[0] == "Sleeping" && rss > 0, "{seen}");
+            assert!(words[0] == "Sleeping" && words[2] == "KiB", "{seen}");
+            assert!((1..100_000).contains(&rss), "{seen}");
         }
         for step in ["exited", "SIGKILL sent"] {
             let dead = rows(&text, step);
