@@ -23,8 +23,7 @@ members=$(sed -n 's|^ *"crates/\(.*\)",.*|\1|p' Cargo.toml)
 names=$(cut -d/ -f2 <<<"$members")
 folder() { echo "crates/$(grep "/$1\$" <<<"$members")"; }
 description() { sed -n 's/^description = "\(.*\)"$/\1/p' "$(folder "$1")/Cargo.toml"; }
-# How a demo is run, if it has a Run line: few have one.
-arguments() { sed -n 's|^//! Run: .* -- ||p' "$(folder "$1")/src/main.rs"; }
+# A few demos have a Run line, which asks for a release build.
 profile_of() { if grep -q '^//! Run: .* --release' "$(folder "$1")/src/main.rs"; then echo release; else echo "$profile"; fi; }
 question() { sed -n 's|^//! Predict: *||p' "$(folder "$1")/src/main.rs"; }
 
@@ -141,8 +140,7 @@ for name in $chosen; do
     echo "$no_mpi" >"$errors"
     code=77
   else
-    # shellcheck disable=SC2046 # a list of arguments, which hold no blanks
-    run "$target/$(profile_of "$name")/$name" $(arguments "$name")
+    run "$target/$(profile_of "$name")/$name"
   fi
   seconds=$(since "$demo_begin")
   cat "$errors" >&2

@@ -9,7 +9,7 @@
 #                pinned  on one core
 #                busy    beside four busy loops
 #                (default: all three, one after the other)
-#   ARGUMENT     for the demo (default: what the lecture gives it)
+#   ARGUMENT     for the demo (default: none, as in the lecture)
 #
 # Exit code: 0 shown every time (or it cannot run here, every time), 1 not, 2 bad arguments.
 set -euo pipefail
@@ -44,12 +44,7 @@ while (($#)) && [[ $1 != -- ]]; do
   shift
 done
 if ! grep -qF "/$demo\"" "$root/Cargo.toml"; then usage_error "there is no demo '$demo'"; fi
-if (($#)); then
-  shift
-else # as the lecture runs it
-  # shellcheck disable=SC2046 # a list of arguments, which hold no blanks
-  set -- $(sed -n 's|^//! Run: .* -- ||p' "$root"/crates/*/"$demo"/src/main.rs)
-fi
+if (($#)); then shift; fi # the --
 
 cd "$root"
 # shellcheck disable=SC2046 # one word or none

@@ -1,28 +1,27 @@
-//! Batch job: a cluster runs one program many times; all that differs is the index of the task.
+//! Batch job: a cluster runs one program many times; only the index differs.
 //!
-//! The index is the seed: each task throws its own points, counts those in the circle, and leaves
-//! one line of JSON. Tasks share nothing, so each can run anywhere, at any time, and again if its
-//! result is missing or torn. The jobs for Slurm, PBS and Condor are in scripts/cluster.
+//! The tasks of such a job array know nothing of each other. The scheduler
+//! gives each one an index, and here that is the seed of its random numbers:
+//! a task throws points into a square, counts those in a quarter of a circle,
+//! and writes its result to a file of its own. The merge makes pi of them.
+//! Without an index this program plays the scheduler, and tears one result.
+//! The jobs for Slurm, PBS and Condor are in scripts/cluster.
 //!
 //! Predict:  one of 4 results is torn. How much has to be computed again?
-//! Run:      cargo run -p batch-job -- --local 4 --out target/batch-job
 //! Try:      cargo run -p batch-job -- --index 5 --out target/batch-job
-//! Try:      cargo run -p batch-job -- --merge target/batch-job/result-{1..6}.json
-//! See also: embarrassingly-parallel, where threads of one process share out such jobs.
+//! Try:      cargo run -p batch-job -- --merge target/batch-job/result-5.json
+//! See also: embarrassingly-parallel, where threads share out such jobs.
 
-use std::collections::BTreeMap;
+mod evidence;
+
+use std::fs::{self, File};
 use std::hash::{BuildHasher, RandomState};
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::{env, fs, io::Write};
 
-use anyhow::{Context, Result, bail, ensure};
-use clap::{CommandFactory, Parser, error::ErrorKind, value_parser};
+use anyhow::{Context, Result, ensure};
+use clap::{Parser, value_parser};
 use serde::{Deserialize, Serialize};
-
-/// Where OpenPBS, TORQUE and Slurm put the index. Condor's job passes --index instead.
-const VARIABLES: [&str; 3] =
-    ["PBS_ARRAY_INDEX", "PBS_ARRAYID", "SLURM_ARRAY_TASK_ID"];
 
 #[derive(Parser)]
 #[command(about)]
@@ -31,19 +30,19 @@ struct Args {
     #[arg(long)]
     index: Option<u16>,
     /// Points that each task throws (--merge: has thrown)
-    #[arg(long, default_value_t = 1_000_000, value_parser = value_parser!(u64).range(1000..=10_000_000))]
+    #[arg(long, default_value_t = 1_000_000)]
+    #[arg(value_parser = value_parser!(u64).range(1000..=10_000_000))]
     points: u64,
     /// Folder of the results: result-<INDEX>.json
     #[arg(long, default_value = ".")]
     out: PathBuf,
     /// Merge these: name all that there should be, as in result-{1..4}.json
-    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with_all = ["index", "local"])]
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    #[arg(conflicts_with = "index")]
     merge: Vec<PathBuf>,
-    /// Be the scheduler: run tasks 1 to N here, tear a result, run just that task again
-    #[arg(long, value_name = "N", value_parser = value_parser!(u16).range(2..=8), conflicts_with = "index")]
-    local: Option<u16>,
 }
 
+/// What a task finds out, as its file holds it.
 #[derive(Serialize, Deserialize)]
 struct Estimate {
     index: u16,
@@ -53,188 +52,133 @@ struct Estimate {
 
 fn main() -> Result<()> {
     let args = Args::parse();
-    if let Some(tasks) = args.local {
-        return schedule(tasks, &args);
-    }
     if !args.merge.is_empty() {
-        let (results, again) = merge(&args.merge, args.points)?;
-        return report(&results, &again);
+        let merged = merge(&args.merge, args.points)?;
+        return evidence::report(&merged);
     }
-    let said = VARIABLES
-        .into_iter()
-        .find_map(|name| Some((name, env::var(name).ok()?.parse().ok()?)));
-    let Some((source, index)) =
-        args.index.map(|index| ("--index", index)).or(said)
-    else {
-        let text = format!(
-            "no index: no --index, and no number from 0 to 65535 in any of {VARIABLES:?}"
-        );
-        Args::command()
-            .error(ErrorKind::MissingRequiredArgument, text)
-            .exit()
+    let index = match args.index {
+        Some(index) => Some(index),
+        None => evidence::index_from_scheduler(), // in a variable
     };
-    let estimate = Estimate {
-        index,
-        points: args.points,
-        hits: throw(index, args.points),
-    };
-    let file = result(&args.out, index);
-    write_whole(&file, &estimate)
-        .with_context(|| format!("cannot write {}", file.display()))?;
-    println!(
-        "task {index} ({source}): {} of {} points hit",
-        estimate.hits, estimate.points
-    );
+    match index {
+        Some(index) => run_task(index, args.points, &args.out),
+        None => evidence::play_scheduler(args.points),
+    }
+}
+
+/// One task: compute, then write.
+fn run_task(index: u16, points: u64, folder: &Path) -> Result<()> {
+    let hits = throw(index, points);
+    let file = result_file(folder, index);
+    write_whole(
+        &file,
+        &Estimate {
+            index,
+            points,
+            hits,
+        },
+    )
+    .with_context(|| format!("cannot write {}", file.display()))?;
+    println!("task {index}: {hits} of {points} points hit");
     Ok(())
 }
 
-fn result(folder: &Path, index: u16) -> PathBuf {
+/// Throws points into a square. How many are in the quarter of a circle?
+fn throw(index: u16, points: u64) -> u64 {
+    // The index is all that differs between tasks. Neighbouring seeds begin
+    // with similar numbers, so the first of these is the seed of the others.
+    let seed = fastrand::Rng::with_seed(index.into()).u64(..);
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut hits = 0;
+    for _ in 0..points {
+        let x = random.f64();
+        let y = random.f64();
+        if x * x + y * y < 1.0 {
+            hits += 1;
+        }
+    }
+    hits
+}
+
+fn result_file(folder: &Path, index: u16) -> PathBuf {
     folder.join(format!("result-{index}.json"))
 }
 
-/// Points of a square, of which some are in a quarter of a circle.
-fn throw(index: u16, points: u64) -> u64 {
-    // The one difference between tasks. Drawn from twice, as neighbouring seeds give similar numbers.
-    let seed = fastrand::Rng::with_seed(index.into()).u64(..);
-    let mut random = fastrand::Rng::with_seed(seed);
-    let hit = |_: &u64| random.f64().powi(2) + random.f64().powi(2) < 1.0;
-    (0..points).filter(hit).count() as u64
-}
-
+/// Writes the result so that its name never belongs to half of a result.
 fn write_whole(file: &Path, estimate: &Estimate) -> Result<()> {
-    // A scheduler may start a task again beside its first attempt, on another machine, even with the
-    // same PID: a random name, so that no two write the same file.
-    let part = file
-        .with_extension(format!("part-{:x}", RandomState::new().hash_one(())));
-    let write = || {
-        fs::create_dir_all(file.parent().unwrap_or(file))?;
-        let mut content = fs::File::create(&part)?;
-        writeln!(content, "{}", serde_json::to_string(estimate)?)?;
-        content.sync_all()?; // on the disk before it gets its name, and
-        Ok(fs::rename(&part, file)?) // in one step: others see the old result or the new one
-    };
-    write().inspect_err(|_| _ = fs::remove_file(&part))
+    // A scheduler may start a task twice, even at the same time on another
+    // machine: a random name, so that no two write to one file.
+    let random = RandomState::new().hash_one(());
+    let part = file.with_extension(format!("part-{random:x}"));
+    let written = write_and_rename(&part, file, estimate);
+    if written.is_err() && part.exists() {
+        fs::remove_file(&part)?;
+    }
+    written
 }
 
-/// The results, and the tasks that have left none: it is missing, torn or that of another job.
-fn merge(files: &[PathBuf], points: u64) -> Result<(Vec<Estimate>, Vec<u16>)> {
-    let mut found = BTreeMap::new();
+fn write_and_rename(
+    part: &Path,
+    file: &Path,
+    estimate: &Estimate,
+) -> Result<()> {
+    if let Some(folder) = file.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    let mut content = File::create(part)?;
+    writeln!(content, "{}", serde_json::to_string(estimate)?)?;
+    content.sync_all()?; // it is on the disk before it gets its name
+    fs::rename(part, file)?; // one step: others see the old result or this one
+    Ok(())
+}
+
+struct Merged {
+    results: Vec<Estimate>,
+    /// Tasks whose result is missing, torn, or of another job
+    again: Vec<u16>,
+}
+
+/// Reads the results. Tasks between the first and the last one have files.
+fn merge(files: &[PathBuf], points: u64) -> Result<Merged> {
+    let mut results: Vec<Estimate> = Vec::new();
+    let mut named: Vec<u16> = Vec::new();
     for file in files {
-        let index = || {
-            file.file_stem()?
-                .to_str()?
-                .strip_prefix("result-")?
-                .parse()
-                .ok()
-        };
-        let index = index()
+        let index = index_in_name(file)
             .with_context(|| format!("{} has no index", file.display()))?;
-        let estimate = read(file, index, points)
-            .inspect_err(|why| println!("task {index}: {why:#}"));
-        ensure!(
-            found.insert(index, estimate.ok()).is_none(),
-            "task {index} is there twice"
-        );
+        ensure!(!named.contains(&index), "task {index} is there twice");
+        named.push(index);
+        match read_result(file, index, points) {
+            Ok(estimate) => results.push(estimate),
+            Err(why) => println!("task {index}: {why:#}"),
+        }
     }
-    let ends = found.first_key_value().zip(found.last_key_value());
-    let all = ends
-        .map(|((first, _), (last, _))| *first..=*last)
-        .into_iter()
-        .flatten();
-    let again = all
-        .filter(|index| !matches!(found.get(index), Some(Some(_))))
-        .collect();
-    Ok((found.into_values().flatten().collect(), again))
+    results.sort_by_key(|estimate| estimate.index);
+
+    let first = *named.iter().min().context("no file to merge")?;
+    let last = *named.iter().max().context("no file to merge")?;
+    let mut again: Vec<u16> = Vec::new();
+    for index in first..=last {
+        if !results.iter().any(|estimate| estimate.index == index) {
+            again.push(index);
+        }
+    }
+    Ok(Merged { results, again })
 }
 
-fn read(file: &Path, index: u16, points: u64) -> Result<Estimate> {
+/// The 7 of result-7.json.
+fn index_in_name(file: &Path) -> Option<u16> {
+    let name = file.file_stem()?.to_str()?;
+    name.strip_prefix("result-")?.parse().ok()
+}
+
+fn read_result(file: &Path, index: u16, points: u64) -> Result<Estimate> {
     let estimate: Estimate = serde_json::from_slice(&fs::read(file)?)?;
-    if (estimate.index, estimate.points) != (index, points)
-        || estimate.hits > points
-    {
-        bail!(
-            "{} is of task {}, {} points",
-            file.display(),
-            estimate.index,
-            estimate.points
-        );
-    }
-    Ok(estimate)
-}
-
-fn report(results: &[Estimate], again: &[u16]) -> Result<()> {
     ensure!(
-        again.is_empty(),
-        "no result of {again:?}: run only that again"
+        estimate.index == index && estimate.points == points,
+        "its file is of task {}, {} points",
+        estimate.index,
+        estimate.points
     );
-    println!("task      hits  pi, with its 95 % interval");
-    for estimate in results.iter().take(12) {
-        let (pi, half) = pi(estimate.hits, estimate.points);
-        println!(
-            "{:>4}{:>10}  {pi:.5} ± {half:.5}",
-            estimate.index, estimate.hits
-        );
-    }
-    let sum = |of: fn(&Estimate) -> u64| results.iter().map(of).sum();
-    let (pi, half) = pi(sum(|e| e.hits), sum(|e| e.points));
-    println!(
-        "\n{} results merged: pi is {pi:.5} ± {half:.5}",
-        results.len()
-    );
-    Ok(())
-}
-
-/// Pi, and half the width of its 95 % interval: the number of hits is binomially distributed.
-fn pi(hits: u64, points: u64) -> (f64, f64) {
-    let share = hits as f64 / points as f64;
-    (
-        4.0 * share,
-        4.0 * 1.96 * (share * (1.0 - share) / points as f64).sqrt(),
-    )
-}
-
-/// What a scheduler does, on one machine and without a queue.
-fn schedule(tasks: u16, args: &Args) -> Result<()> {
-    let files: Vec<_> =
-        (1..=tasks).map(|index| result(&args.out, index)).collect();
-    run((1..=tasks).collect(), args)?;
-    fs::File::options()
-        .write(true)
-        .open(&files[1])?
-        .set_len(20)?;
-    println!(
-        "\nthe result of task 2 is torn: cut to its first 20 bytes\nmerge:"
-    );
-    let (_, again) = merge(&files, args.points)?;
-    ensure!(again == [2], "task 2 should run again, not {again:?}");
-    println!("\nrun again: {again:?}");
-    run(again, args)?;
-    println!();
-    let (results, again) = merge(&files, args.points)?;
-    report(&results, &again)
-}
-
-/// Each task is a process, all at once; returns when all have ended.
-fn run(tasks: Vec<u16>, args: &Args) -> Result<()> {
-    let program = env::current_exe()?;
-    let start = |index: u16| {
-        let numbers = [
-            "--index",
-            &index.to_string(),
-            "--points",
-            &args.points.to_string(),
-        ];
-        Command::new(&program)
-            .args(numbers)
-            .arg("--out")
-            .arg(&args.out)
-            .spawn()
-    };
-    let started: Vec<_> = tasks.into_iter().map(start).collect();
-    let ended: Vec<_> = started.into_iter().map(|task| task?.wait()).collect();
-    let well = ended
-        .iter()
-        .all(|status| status.as_ref().is_ok_and(|status| status.success()));
-    ensure!(well, "a task failed: {ended:?}");
-    Ok(())
+    ensure!(estimate.hits <= points, "more hits than points");
+    Ok(estimate)
 }
