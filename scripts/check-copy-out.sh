@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Usage: scripts/check-copy-out.sh [DEMO...]
 #
-# Copies each demo (or those named) alone to a fresh folder outside this repository, as a student
-# would, and there runs its tests and the demo itself, whose output is to fit 80 columns and 24 lines.
-# Built dependencies are shared between them.
+# Copies each demo (or those named) alone to a folder outside this repository, as a student would, and
+# there runs its tests and the demo itself, whose output is to fit 80 columns and 24 lines. As many
+# demos at a time as there are cores; built dependencies are shared between them.
 #
 # Exit code: 0 each one builds, passes, runs and fits, 1 one does not, 2 bad arguments.
 set -euo pipefail
@@ -24,36 +24,55 @@ if (($#)); then
   folders=$(printf '%s\n' "$@" | while read -r name; do grep "/$name\$" <<<"$folders"; done)
 fi
 
-CARGO_TARGET_DIR=$(cargo metadata --no-deps --format-version 1 |
-  sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/copy-out
-export CARGO_TARGET_DIR
-outside=$(mktemp -d)
-trap 'rm -rf "$outside"' EXIT
+target=$(cargo metadata --no-deps --format-version 1 |
+  sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
+export CARGO_TARGET_DIR=$target/copy-out
+# The copies keep their folder and the files' times, so that Cargo builds again only what has changed.
+# Outside this repository: below it, Cargo would look for them among its members.
+outside=${TMPDIR:-/tmp}/copy-out-$(id -u)-$(cksum <<<"$PWD" | cut -d' ' -f1)
+if [[ ! -d $outside ]]; then mkdir -m 700 "$outside"; fi
+if [[ ! -O $outside || -L $outside ]]; then
+  echo "check-copy-out.sh: $outside belongs to somebody else" >&2
+  exit 1
+fi
+export outside
+no_mpi=''
+if [[ $folders == */mpi-* ]]; then no_mpi=$(scripts/setup.sh --check mpi 2>&1) || true; fi
+export no_mpi
 
-for folder in $folders; do
-  name=$(basename "$folder")
-  if [[ $name == mpi-* ]] && ! no_mpi=$(scripts/setup.sh --check mpi 2>&1); then
+# Copies the demo in folder $1 out, and tests and runs it there. Its lines come in one piece.
+check() {
+  local name copy code=0 wide
+  name=$(basename "$1")
+  if [[ $name == mpi-* && -n $no_mpi ]]; then
     echo "$name cannot be built here: $no_mpi"
-    continue
+    return
   fi
-  cp -R "$folder" "$outside/$name"
-  arguments=$(sed -n 's|^//! Run: .* -- ||p' "$folder/src/main.rs")
-  code=0
-  rm -f "$outside/log" "$outside/screen"
-  # shellcheck disable=SC2086 # a list of arguments, which hold no blanks
-  (cd "$outside/$name" && cargo test -q >>"$outside/log" && cargo run -q -- $arguments >"$outside/screen") \
-    </dev/null 2>>"$outside/log" || code=$?
+  copy=$outside/$name
+  mkdir -p "$copy"
+  find "$copy" -mindepth 1 -maxdepth 1 ! -name Cargo.lock -exec rm -rf {} + # what was removed here, too
+  cp -Rp "$1/." "$copy"
+  (cd "$copy" && cargo test -q >../"$name.log" && cargo run -q >../"$name.screen") \
+    </dev/null 2>"$copy.errors" || code=$?
   case $code in
     0)
       # Characters, of which UTF-8 has all but the first byte in this range
-      wide=$(LC_ALL=C tr -d '\200-\277' <"$outside/screen" | LC_ALL=C awk 'length > 80' | wc -l)
-      if ((wide > 0 || $(wc -l <"$outside/screen") > 24)); then
-        cat "$outside/screen"
-        echo "$name: that is more than a projector's 80 columns and 24 lines"
-        exit 1
+      wide=$(LC_ALL=C tr -d '\200-\277' <"$copy.screen" | LC_ALL=C awk 'length > 80' | wc -l)
+      if ((wide > 0 || $(wc -l <"$copy.screen") > 24)); then
+        printf '%s\n' "$(cat "$copy.screen")" "$name: more than a projector's 80 columns and 24 lines"
+        return 1
       fi
       echo "$name, copied out alone: builds, passes its tests, shows its point on one screen" ;;
-    77) echo "$name, copied out alone: builds, passes its tests, $(tail -n 1 "$outside/log")" ;;
-    *) cat "$outside"/{screen,log} 2>/dev/null || true; echo "$name, copied out alone: exit code $code"; exit 1 ;;
+    77) echo "$name, copied out alone: builds, passes its tests, $(tail -n 1 "$copy.errors")" ;;
+    *)
+      printf '%s\n' "$(cat "$copy".{log,screen,errors} 2>/dev/null)" "$name, copied out alone: exit code $code"
+      return 1 ;;
   esac
-done
+}
+export -f check
+
+cores=$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
+# The last ones of the lecture take longest, so they begin.
+last_first=$(awk '{ text = $0 "\n" text } END { printf "%s", text }' <<<"$folders")
+# shellcheck disable=SC2016 # for the inner Bash
+xargs -n 1 -P "$cores" bash -c 'set -euo pipefail; check "$1"' check <<<"$last_first" || exit 1
