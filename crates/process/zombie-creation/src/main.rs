@@ -1,8 +1,9 @@
 //! Zombie: a process that has exited, and that its parent has not reaped.
 //!
 //! To reap a child is to ask the kernel how it ended. Until then the kernel
-//! keeps an entry for it in its list of processes, with the exit status.
-//! This demo makes zombies, sends them SIGKILL (that is kill -9), and reaps.
+//! keeps an entry for it in its list of processes, with the exit status. The
+//! memory of the process is freed already when it exits.
+//! This demo makes zombies, sends them SIGKILL, which is kill -9, and reaps.
 //!
 //! Predict:  kill -9 is sent to a zombie. What happens to it?
 //! Try:      cargo run -p zombie-creation -- --count 2
@@ -32,9 +33,9 @@ struct Args {
 fn main() -> Result<()> {
     let args = Args::parse();
 
-    // If whoever started this ignores SIGCHLD, so would this process, and the
-    // kernel would reap its children at once.
-    // SAFETY: this installs no function that could run at a bad moment.
+    // SIGCHLD tells a parent that a child has ended. To ignore it means: the
+    // kernel shall reap my children. That is inherited, so set the default.
+    // SAFETY: the default is set, not a function of this program.
     unsafe { signal(Signal::SIGCHLD, SigHandler::SigDfl) }?;
 
     // The children wait until the parent closes the write end of this pipe.
@@ -42,19 +43,20 @@ fn main() -> Result<()> {
 
     let mut children: Vec<Pid> = Vec::new();
     for _ in 0..args.count {
-        // fork returns twice: in the parent, and in the new child.
-        // SAFETY: this process has one thread, so the child may do anything.
+        // fork returns twice: in the parent, and in the new child, which has
+        // a copy of all variables, and of both ends of the pipe.
+        // SAFETY: there is no other thread, whose locks the child would copy.
         let fork = unsafe { fork() }.context("fork refused")?;
         match fork {
-            ForkResult::Child => wait_and_exit(reader, writer),
+            ForkResult::Child => wait_and_exit(reader, writer), // never returns
             ForkResult::Parent { child } => children.push(child),
         }
     }
-    evidence::wait_until_asleep(&children)?; // each in its read
+    evidence::wait_until_asleep(&children)?; // each waits for the pipe
     let alive = evidence::look("alive", &children)?;
 
-    drop(writer); // now the children exit
-    evidence::wait_without_reaping(&children)?; // waitid, with WNOWAIT
+    drop(writer); // no write end is open any more: now the children exit
+    evidence::wait_without_reaping(&children)?; // waitid(2) can do that
     let exited = evidence::look("exited", &children)?;
 
     for child in &children {
@@ -69,13 +71,17 @@ fn main() -> Result<()> {
     }
     let reaped = evidence::look("reaped", &children)?;
 
-    // Zombies without memory, SIGKILL or not; exit code 7; then no entry.
+    // It demands: before and after SIGKILL each child is a zombie and has no
+    // memory; each one ended with exit code 7; once reaped, it has no entry.
     evidence::judge(&alive, &exited, &killed, &statuses, &reaped)
 }
 
 /// What each child does.
 fn wait_and_exit(mut reader: PipeReader, writer: PipeWriter) -> ! {
-    drop(writer); // the child's copy: a read waits while any copy is open
-    let end_of_file = reader.read(&mut [0]);
-    exit(if end_of_file.is_ok() { 7 } else { 1 })
+    drop(writer); // this copy; the parent still has its own
+    let read = reader.read(&mut [0]); // waits until no write end is open
+    if read.is_err() {
+        exit(1);
+    }
+    exit(7) // a number that the parent will recognise
 }
