@@ -1,158 +1,105 @@
-//! Shared text: processes that run the same program share one copy of its text in memory.
+//! Shared text: several processes run the same program at the same time.
 //!
-//! Nobody can write to text. So one copy in physical memory serves every process that maps it into
-//! its virtual memory: text of the program, of its libraries, and of the vdso, which the kernel
-//! lends to all. Data is written to: each process has its own. Rss counts the pages of a process in
-//! full; Pss divides each by the number of processes that map it. A sum of Pss is what is in use;
-//! where that is less than one copy, unrelated programs have their share of it, too.
-//! Sources: proc_pid_smaps(5), vdso(7); proc_pid_pagemap(5), which shows physical pages to root.
+//! Text is the machine code of a program: nobody can write to it. Data is its
+//! variables. A process knows virtual addresses only. The kernel maps each
+//! page of them, usually 4 KiB, to a page of physical memory.
+//! Rss counts the physical pages that a process uses. Pss counts a page that
+//! n processes use as 1/n of a page in each. So the sum of Pss over all
+//! processes is the memory in use. Divided by the Rss of one process, that
+//! is the number of copies in memory.
 //!
-//! Predict:  five processes run one program. How often is its text in memory? Its data? libc?
-//! Try:      cargo run -p shared-text -- --copies 10
+//! Predict:  5 processes run one program. How many copies of text, of data?
+//! Try:      cargo run -p shared-text -- --processes 10
 //! See also: memory-segments, where text and data are in one process.
 
-use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Read, Write, stdin, stdout};
-use std::os::unix::fs::FileExt;
-use std::process::{Child, Command, Stdio, exit, id};
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+mod evidence;
+
+use std::env::current_exe;
+use std::io::{BufRead, BufReader, Write, stdin, stdout};
+use std::process::{Child, Command, Stdio, id};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, value_parser};
-use nix::unistd::{SysconfVar, alarm, sysconf};
+use nix::sys::signal::{SigHandler, Signal, signal};
+use nix::unistd::alarm;
 
+/// The data: a variable that each process writes to.
 static DATA: AtomicU32 = AtomicU32::new(1);
-const WRITABLE: &str = "(data, heap, stack)";
 
 #[derive(Parser)]
 #[command(about)]
 struct Args {
-    /// Further processes that run this program
-    #[arg(long, default_value_t = 4, value_parser = value_parser!(u32).range(1..=100))]
-    copies: u32,
-    /// Be one of them: say where text and data are, then wait for the end of standard input
+    /// Processes that run this program
+    #[arg(long, default_value_t = 5)]
+    #[arg(value_parser = value_parser!(u32).range(2..=100))]
+    processes: u32,
+    /// Be a child of another process that runs this program
     #[arg(long, hide = true)]
-    be_copy: bool,
-}
-
-/// Reaped when dropped, so on every path out.
-struct Copy(Child);
-
-impl Drop for Copy {
-    fn drop(&mut self) {
-        _ = self.0.wait(); // closes its standard input first, which ends it
-    }
+    child: bool,
 }
 
 fn main() -> Result<()> {
     let args = Args::parse();
-    DATA.store(id(), Relaxed); // each process writes its own PID
-    let addresses = format!("{:p} {:p}", main as *const (), &DATA);
-    if args.be_copy {
-        alarm::set(10); // whatever happens to the parent, nothing is left after 10 s
-        _ = writeln!(stdout(), "{addresses}"); // if nobody reads it, there is no parent any more
-        _ = stdin().read(&mut [0]);
-        return Ok(());
+    DATA.store(id(), Ordering::Relaxed); // a write, and every PID is different
+    if args.child {
+        return be_child();
     }
-    if !fs::exists("/proc/self/smaps")? {
-        eprintln!(
-            "cannot run here: it reads /proc/PID/smaps, which only Linux has"
-        );
-        exit(77);
-    }
-    let (mut processes, mut copies) = (vec![(id(), addresses)], Vec::new());
-    for _ in 0..args.copies {
-        let mut program = Command::new(std::env::current_exe()?);
-        program
-            .arg("--be-copy")
+    evidence::need_smaps()?;
+
+    // SIGCHLD tells a parent that a child has ended. If it is ignored, which a
+    // process inherits, nobody can wait for children: set the default.
+    // SAFETY: the default is set, not a function of this program.
+    unsafe { signal(Signal::SIGCHLD, SigHandler::SigDfl) }?;
+
+    evidence::print_heading();
+    println!("{}", where_text_and_data_are());
+    let mut pids = vec![id()];
+    let mut children: Vec<Child> = Vec::new();
+    for _ in 1..args.processes {
+        let mut child = Command::new(current_exe()?) // this program again
+            .arg("--child")
             .stdin(Stdio::piped())
-            .stdout(Stdio::piped());
-        let mut copy = Copy(program.spawn().context("cannot start a copy")?);
-        let mut addresses = String::new();
-        let output = copy.0.stdout.take().context("no pipe")?;
-        BufReader::new(output).read_line(&mut addresses)?; // when it has said so, it runs
-        processes.push((copy.0.id(), addresses));
-        copies.push(copy);
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("cannot start a child")?;
+        // The child says where its text and data are. Wait for that.
+        let pipe = child.stdout.take().context("no pipe from the child")?;
+        let mut row = String::new();
+        BufReader::new(pipe).read_line(&mut row)?;
+        ensure!(!row.is_empty(), "a child ended before it said anything");
+        print!("{row}");
+        pids.push(child.id());
+        children.push(child);
     }
 
-    println!(
-        "    PID    text: virtual ──▶ physical page   data: virtual ──▶ physical page"
-    );
-    let mut smaps = String::new();
-    for (pid, addresses) in &processes {
-        let (text, data) = addresses
-            .trim()
-            .split_once(' ')
-            .context("a copy did not start")?;
-        let page =
-            |address| physical_page(*pid, address).unwrap_or("hidden".into());
-        println!(
-            "{pid:>7}   {text} ──▶ {:<13}   {data} ──▶ {}",
-            page(text),
-            page(data)
-        );
-        smaps += &fs::read_to_string(format!("/proc/{pid}/smaps"))?;
-    }
+    // All are alive now. What do they have in memory, together?
+    let copies = evidence::count_copies(&pids)?;
 
-    println!(
-        "\nKiB in memory of       mean Rss  sum of Rss  sum of Pss  copies"
-    );
-    let (count, memory) = (processes.len() as f64, sum_up(&smaps)?);
-    let copies_of = |[rss, pss]: [f64; 2]| pss / (rss / count); // what all use / what one has
-    for (name, &[rss, pss]) in memory.iter().rev() {
-        let (mean, copies) = (rss / count, copies_of([rss, pss]));
-        let bar = "█".repeat((15.0 * copies / count).round() as usize);
-        println!("{name:<22}{mean:>9.0}{rss:>12}{pss:>12}{copies:>8.2} {bar}");
+    for mut child in children {
+        // This first closes the pipe to the child's standard input. So the
+        // child reads the end of the file, and ends.
+        child.wait()?;
     }
-    let text = copies_of(
-        *memory
-            .get(env!("CARGO_BIN_NAME"))
-            .context("this program has no text")?,
-    );
-    let data = copies_of(memory[WRITABLE]);
-    println!(
-        "\n{count} processes: {text:.2} copies of the text in memory, {data:.2} of the data"
-    );
-    ensure!(
-        text <= 1.3 && data >= 0.7 * count,
-        "expected 1 copy of the text, {count} of the data"
-    );
+    // One copy of the text for all, and one of the data for each process. Not
+    // exactly, as no two use the very same pages: at most 1.3, at least 0.7.
+    evidence::judge(&copies)
+}
+
+/// What each child does.
+fn be_child() -> Result<()> {
+    // Only for a lecture: in 10 s a signal ends this process in any case.
+    // In a real program, remove it.
+    alarm::set(10);
+    writeln!(stdout(), "{}", where_text_and_data_are())?;
+    let mut line = String::new();
+    stdin().read_line(&mut line)?; // waits until the parent closes the pipe
     Ok(())
 }
 
-/// The number of the page of physical memory that holds a virtual address, if root asks.
-fn physical_page(pid: u32, address: &str) -> Option<String> {
-    let address = u64::from_str_radix(address.strip_prefix("0x")?, 16).ok()?;
-    let page_size = sysconf(SysconfVar::PAGE_SIZE).ok()?? as u64;
-    let mut entry = [0; 8]; // pagemap is an array: so many bytes for each virtual page
-    let pagemap = File::open(format!("/proc/{pid}/pagemap")).ok()?;
-    pagemap
-        .read_exact_at(&mut entry, address / page_size * 8)
-        .ok()?;
-    let number = u64::from_ne_bytes(entry) & ((1 << 55) - 1);
-    (number > 0).then(|| format!("{number:x}"))
-}
-
-/// Rss and Pss in KiB, each summed up: of text, by file, and of all that may be written to.
-fn sum_up(smaps: &str) -> Result<BTreeMap<&str, [f64; 2]>> {
-    let (mut name, mut memory) = ("", BTreeMap::<_, [f64; 2]>::new());
-    for line in smaps.lines() {
-        match line.split_whitespace().collect::<Vec<_>>()[..] {
-            [_, "r-xp", .., file] => {
-                name = file.rsplit('/').next().unwrap_or(file);
-            }
-            [_, "rw-p", ..] => name = WRITABLE,
-            [range, ..] if range.contains('-') => name = "", // any other mapping
-            ["Rss:", kib, _] => {
-                memory.entry(name).or_default()[0] += kib.parse::<f64>()?;
-            }
-            ["Pss:", kib, _] => {
-                memory.entry(name).or_default()[1] += kib.parse::<f64>()?;
-            }
-            _ => {}
-        }
-    }
-    memory.remove("");
-    Ok(memory)
+/// Virtual addresses in this process, and their physical pages.
+fn where_text_and_data_are() -> String {
+    let text = main as *const (); // the first instruction of main
+    let data = &raw const DATA;
+    evidence::row_of_pages(text.addr(), data.addr())
 }
