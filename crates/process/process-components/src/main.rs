@@ -1,170 +1,86 @@
-//! Process control block: what the kernel keeps about a process. This one draws its own.
+//! Process components: what the kernel keeps about a process.
 //!
-//! Opening adds to the descriptor table, a handler sets a bit in a mask, a failed call leaves its
-//! reason in errno. Before main, Rust's runtime ignored SIGPIPE, and handled SIGBUS and SIGSEGV.
-//! Sources: proc_pid_status(5), proc_pid_fd(5), proc_pid_maps(5), signal(7), errno(3).
+//! A descriptor is the number by which a process names what it has open. The
+//! kernel keeps a table of them. It also keeps sets of signals: those that a
+//! function of the process handles, those that are ignored, and, for each
+//! thread, those that are blocked: they wait. This demo changes some of that,
+//! and draws what the kernel says before and after.
 //!
-//! Predict:  it opens a file, a pipe and a socket. Which descriptors does it get?
-//! Try:      cargo run -p process-components < /dev/null | cat
-//! Try:      (trap '' INT; cargo run -p process-components)
+//! Predict:  it opens a file, a pipe, a socket. Which descriptors does it get?
+//! Try:      cargo run -p process-components < /dev/null | cat   # see 0 and 1
+//! Try:      sh -c "trap '' INT; cargo run -p process-components" # ignores INT
 //! See also: task-vs-process, what tasks share of this.
 
-use std::os::{fd::AsRawFd, unix::net::UnixDatagram};
-use std::{fs, io, process};
+mod evidence;
 
-use anyhow::{Context, Result, ensure};
+use std::fs::File;
+use std::io::pipe;
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixDatagram;
+
+use anyhow::{Result, ensure};
 use clap::Parser;
+use nix::errno::Errno;
+use nix::libc::c_int;
 use nix::sys::signal::{SigHandler, SigSet, Signal, signal};
-use nix::{errno::Errno, libc::c_int};
+
+use evidence::Opened;
 
 #[derive(Parser)]
 #[command(about)]
 struct Args {}
 
+/// Would run if SIGUSR1 arrived. A handler has the calling convention of C.
 extern "C" fn handler(_signal: c_int) {}
 
 fn main() -> Result<()> {
     Args::parse();
-    if !cfg!(target_os = "linux") {
-        eprintln!(
-            "cannot run here: it reads its process control block from Linux's /proc"
-        );
-        process::exit(77);
-    }
-    let (handled, blocked) = (signals("SigCgt")?, signals("SigBlk")?);
-    // SAFETY: the handler does nothing.
+    let before = evidence::look()?; // reads /proc
+
+    // Each of these adds to the table of descriptors, a pipe adds two.
+    let file = File::open("/proc/self/exe")?; // the file of this program
+    let (reader, writer) = pipe()?;
+    let socket = UnixDatagram::unbound()?;
+    let opened = Opened {
+        file: file.as_raw_fd(),
+        pipe_read: reader.as_raw_fd(),
+        pipe_write: writer.as_raw_fd(),
+        socket: socket.as_raw_fd(),
+    };
+
+    // SIGUSR1 is now handled.
+    // SAFETY: the handler does nothing, so it may run at any moment.
     unsafe { signal(Signal::SIGUSR1, SigHandler::Handler(handler)) }?;
+
+    // SIGPIPE tells a process that nobody reads its output any more. A Rust
+    // program ignores it from its start. Now it is no longer ignored.
+    // SAFETY: the default is set, not a function of this program.
+    unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) }?;
+
+    // SIGUSR2 is now blocked: it would wait until it is unblocked.
     SigSet::from(Signal::SIGUSR2).thread_block()?;
 
-    let file = fs::File::open("/proc/self/exe")?; // each gets the lowest number that is free
-    let (reader, writer) = io::pipe()?;
-    let socket = UnixDatagram::unbound()?;
-    let opened = [
-        file.as_raw_fd(),
-        reader.as_raw_fd(),
-        writer.as_raw_fd(),
-        socket.as_raw_fd(),
-    ];
-    let failed = fs::File::open("/dev/no-such");
+    // A call that fails leaves its reason in errno. Each thread has its own.
+    let failed = File::open("/dev/no-such");
     let errno = Errno::last();
     ensure!(failed.is_err(), "/dev/no-such exists");
 
-    let maps = fs::read_to_string("/proc/self/maps")?;
-    let range = |part| {
-        maps.lines()
-            .find_map(|line| line.strip_suffix(part)?.split(' ').next())
-    };
-    println!(
-        "┌─ process ────────────────────────────────────────────────────────────────────┐"
-    );
-    row(
-        "ids",
-        &format!("PID {}, PPID {}", status("Tgid")?, status("PPid")?),
-    );
-    row("directory", &link("cwd")?);
-    row("heap", range("[heap]").unwrap_or("none"));
-    row(
-        "handled",
-        &format!("{handled}  ──▶  {}", signals("SigCgt")?),
-    );
-    row("ignored", &signals("SigIgn")?);
-    println!(
-        "├─ file descriptors ───────────────────────────────────────────────────────────┤"
-    );
-    let names = [
-        "stdin",
-        "stdout",
-        "stderr",
-        "file",
-        "pipe, read",
-        "pipe, write",
-        "socket",
-    ];
-    let expected = ["", "", "", &link("exe")?, "pipe:[", "pipe:[", "socket:["];
-    for (i, descriptor) in [0, 1, 2].into_iter().chain(opened).enumerate() {
-        let target = link(&format!("fd/{descriptor}"))?;
-        row(&format!("{descriptor} {}", names[i]), &target);
-        ensure!(
-            target.starts_with(expected[i]),
-            "descriptor {descriptor} is no {}",
-            names[i]
-        );
-    }
-    row(
-        "in use",
-        &(fs::read_dir("/proc/self/fd")?.count() - 1).to_string(),
-    ); // reading takes one
-    println!(
-        "├─ thread ─────────────────────────────────────────────────────────────────────┤"
-    );
-    row(
-        "ids",
-        &format!("TID {}, threads: {}", status("Pid")?, status("Threads")?),
-    );
-    row("stack", range("[stack]").unwrap_or("none"));
-    row(
-        "blocked",
-        &format!("{blocked}  ──▶  {}", signals("SigBlk")?),
-    );
-    row("errno", &format!("{} {errno}", errno as i32));
-    println!(
-        "└──────────────────────────────────────────────────────────────────────────────┘"
-    );
+    // A mapping is a range of addresses at which the process has memory. All
+    // threads of a process share the heap. Each has a stack of its own.
+    let on_heap = Box::new(1);
+    let on_stack = 2;
+    let heap = evidence::mapping_of(on_heap.as_ref())?;
+    let stack = evidence::mapping_of(&on_stack)?;
 
-    drop(socket); // close
-    ensure!(
-        link(&format!("fd/{}", opened[3])).is_err(),
-        "a descriptor is there after close"
-    );
-    ensure!(
-        !handled.contains("USR1") && signals("SigCgt")?.contains("USR1"),
-        "no handler"
-    );
-    ensure!(errno == Errno::ENOENT, "errno is {errno}");
-    println!(
-        "\nopened {opened:?}, close removed {}; handler for USR1; errno {errno:?}",
-        opened[3]
-    );
-    Ok(())
-}
+    let after = evidence::look()?;
+    evidence::draw_process(&before, &after, &heap);
+    evidence::draw_descriptors(&after, &opened);
+    evidence::draw_thread(&before, &after, &stack, errno);
 
-/// One row of the box. What is too long is cut at the left: the end of a path says most.
-fn row(label: &str, text: &str) {
-    let cut = text.chars().count().saturating_sub(63);
-    let dots = if cut > 0 { '…' } else { ' ' };
-    println!(
-        "│ {label:<13}{dots}{:<63}│",
-        text.chars().skip(cut).collect::<String>()
-    );
-}
+    drop(socket); // close, which removes it from the table
+    let closed = evidence::look()?;
 
-/// Where a link in /proc/self leads.
-fn link(name: &str) -> Result<String> {
-    Ok(fs::read_link(format!("/proc/self/{name}"))?
-        .to_string_lossy()
-        .into())
-}
-
-/// One field of the calling thread's status.
-fn status(field: &str) -> Result<String> {
-    let status = fs::read_to_string("/proc/thread-self/status")?;
-    let value = status
-        .lines()
-        .find_map(|line| line.strip_prefix(field)?.strip_prefix(":\t"));
-    Ok(value
-        .context("a field is missing in /proc/thread-self/status")?
-        .into())
-}
-
-/// The set of signals in one of its masks: bit 0 stands for signal 1.
-fn signals(mask: &str) -> Result<String> {
-    let mask = u64::from_str_radix(&status(mask)?, 16)?;
-    let set = Signal::iterator()
-        .filter(|&signal| (mask >> (signal as u32 - 1)) & 1 == 1);
-    Ok(format!(
-        "{{{}}}",
-        set.map(|signal| &signal.as_str()[3..])
-            .collect::<Vec<_>>()
-            .join(" ")
-    ))
+    // The lowest free numbers, each leading to what was opened, and the socket
+    // gone after close; USR1 handled, USR2 blocked, errno "no such file".
+    evidence::judge(&before, &after, &closed, &opened, errno)
 }

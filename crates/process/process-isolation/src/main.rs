@@ -1,132 +1,175 @@
-//! Isolation: a process writes to memory of its own, unless it shares some, and it crashes alone.
+//! Isolation: how far the writes and the crashes of a process reach.
 //!
-//! After fork the child has the parent's variables, at the same addresses, even in the same memory:
-//! the kernel copies a page (copy on write, a minor page fault) when one of the two writes to it.
-//! Sources: fork(2), "Notes"; ru_minflt in getrusage(2); abort(3); do_wp_page in mm/memory.c.
+//! fork makes a child: a process that begins with all variables of its parent,
+//! at the same addresses. Memory comes in pages, mostly of 4 KiB. After a fork
+//! both use the same pages, and may only read them. A write to such a page is
+//! a page fault: the kernel must do something about the page before it goes
+//! on. A write where there is no memory is a crash: the kernel sends SIGSEGV.
 //!
-//! Predict:  the child writes to a variable. What does the parent read at the very same address?
+//! Predict:  a child writes to a variable. What does its parent read there?
 //! Try:      cargo run -p process-isolation -- --pages 100
 //! See also: race-condition, where threads share a variable.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::{process, ptr, thread};
+mod evidence;
 
-use anyhow::{Result, anyhow, bail, ensure};
+use std::process::exit;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::{ptr, thread};
+
+use anyhow::{Context, Result, ensure};
 use clap::{Parser, value_parser};
-use nix::sys::resource::{
-    Resource::RLIMIT_CORE, UsageWho::RUSAGE_SELF, getrusage, setrlimit,
-};
-use nix::sys::signal::Signal::{SIGABRT, SIGSEGV};
-use nix::sys::wait::{
-    WaitStatus, WaitStatus::Exited, WaitStatus::Signaled, waitpid,
-};
+use nix::sys::signal::{SigHandler, Signal, signal};
+use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, alarm, fork, getpid};
+
+/// The child writes to the byte at this place of each block. A block is twice
+/// as long, and no page is larger than 64 KiB, so that no two of these bytes
+/// are in one page.
+const MIDDLE: usize = 64 * 1024;
 
 #[derive(Parser)]
 #[command(about)]
 struct Args {
     /// Pages of memory that the child writes to
-    #[arg(long, default_value_t = 1, value_parser = value_parser!(i64).range(1..=100))]
-    pages: i64,
+    #[arg(long, default_value_t = 1)]
+    #[arg(value_parser = value_parser!(u8).range(1..=100))]
+    pages: u8,
 }
 
-/// A variable that is alone on its page, whether a page has 4, 16 or 64 KiB.
-#[repr(align(65536))]
-struct Page(AtomicU64);
-
 fn main() -> Result<()> {
-    let Args { pages: count } = Args::parse();
-    setrlimit(RLIMIT_CORE, 0, 0)?; // the crashes below leave no core file,
-    #[cfg(target_os = "linux")]
-    nix::sys::prctl::set_dumpable(false)?; // nor wake a crash reporter, which heeds no limit: core(5)
-    let pages: Vec<_> = (0..count).map(|_| Page(AtomicU64::new(1))).collect();
-    let show = |who: &str, faults: &str| {
-        println!(
-            "{who:<14}{:>7}  {:14p}{:>7?}{faults:>12}",
-            getpid(),
-            &pages[0],
-            pages[0].0
-        );
-    };
-    println!("page 1 of {count:<7} PID  address         value  page faults");
-    show("parent", "");
-    let wrote = in_child(|| {
-        show("child", "");
-        write(&[Page(AtomicU64::new(0))], 0); // here stack and code take their own page faults
-        let first = write(&pages, 2);
-        show("child writes", &first.to_string());
-        let second = write(&pages, 3);
-        show("child writes", &second.to_string());
-        process::exit(i32::from([first, second] != [count, 0]))
-    })?;
-    show("parent", "");
-    ensure!(
-        matches!(wrote, Exited(_, 0)),
-        "not {count} page faults, then 0: {wrote:?}"
-    );
-    ensure!(
-        pages.iter().all(|page| page.0.load(Relaxed) == 1),
-        "the child changed the parent"
-    );
+    let args = Args::parse();
 
-    // SAFETY: none, on purpose. No memory is there, so the kernel ends the child at this write.
-    let crashed = in_child(|| unsafe {
-        ptr::without_provenance_mut::<u8>(1).write_volatile(0);
-    })?;
-    let Signaled(child, SIGSEGV, _) = crashed else {
-        bail!("no crash: {crashed:?}")
-    };
-    println!("\nchild {child} writes to address 1: killed by SIGSEGV");
+    // SIGCHLD tells a parent that a child has ended. If it is ignored, which a
+    // process inherits, nobody can wait for children: set the default.
+    // SAFETY: the default is set, not a function of this program.
+    unsafe { signal(Signal::SIGCHLD, SigHandler::SigDfl) }?;
+    evidence::prepare()?; // a crash shall leave no file with its memory
 
-    let Signaled(child, SIGABRT, _) = in_child(work_and_abort)? else {
-        bail!("no SIGABRT")
-    };
-    println!("child {child}, with both threads: killed by SIGABRT\n");
-    println!(
-        "parent {} still reads {:?}; it outlived two crashed children",
-        getpid(),
-        pages[0].0
-    );
+    a_child_writes(usize::from(args.pages))?;
+    a_child_crashes()?;
+    a_thread_crashes()?;
+    println!("\nparent {} outlived both crashes", getpid());
     Ok(())
 }
 
-/// Forks a child that does this, and waits until it has ended.
-fn in_child(run: impl FnOnce()) -> Result<WaitStatus> {
-    // SAFETY: this process has one thread, so the child may do all that a program may.
-    match unsafe { fork() }.map_err(|errno| anyhow!("fork refused: {errno}"))? {
-        ForkResult::Parent { child } => Ok(waitpid(child, None)?),
-        ForkResult::Child => {
-            alarm::set(10); // whatever happens to the parent, nothing is left after 10 s
-            run();
-            process::exit(0)
-        }
+/// What the child writes is not what the parent reads.
+fn a_child_writes(pages: usize) -> Result<()> {
+    let mut blocks = vec![vec![1; 2 * MIDDLE]; pages]; // each byte is 1
+    evidence::print_header(pages);
+    evidence::print_row("parent reads", &blocks);
+
+    // fork returns twice: in the parent, and in the new child.
+    // SAFETY: there is no other thread, whose locks the child would copy.
+    let result = unsafe { fork() }.context("fork refused")?;
+    let child = match result {
+        ForkResult::Child => write_twice(&mut blocks),
+        ForkResult::Parent { child } => child,
+    };
+    let status = waitpid(child, None)?;
+    evidence::print_row("parent reads", &blocks);
+
+    // A page fault per page at first, then none, and the parent still reads 1.
+    evidence::judge_writes(status, &blocks)
+}
+
+/// What the child does: it writes 2 to each page, then 3.
+fn write_twice(blocks: &mut [Vec<u8>]) -> ! {
+    evidence::print_row("child reads", blocks);
+
+    // A warm-up: the first call takes page faults for its code and its stack.
+    write(&mut [vec![0; 2 * MIDDLE]], 0);
+
+    let first = write(blocks, 2);
+    evidence::print_write(blocks, first);
+    let second = write(blocks, 3);
+    evidence::print_write(blocks, second);
+
+    // Each page was copied at its first write, and never again.
+    let copied_once = first == blocks.len() as i64 && second == 0;
+    exit(if copied_once { 0 } else { 1 })
+}
+
+/// Writes to a page of each block. Returns how many page faults that took.
+#[inline(never)] // so that each call runs the very same code
+fn write(blocks: &mut [Vec<u8>], value: u8) -> i64 {
+    let before = evidence::page_faults();
+    for block in blocks {
+        // While parent and child share the page: a page fault, and a copy.
+        block[MIDDLE] = value;
+    }
+    evidence::page_faults() - before
+}
+
+/// A child crashes, and its parent lives on.
+fn a_child_crashes() -> Result<()> {
+    // SAFETY: there is no other thread, whose locks the child would copy.
+    let result = unsafe { fork() }.context("fork refused")?;
+    let child = match result {
+        ForkResult::Child => crash(),
+        ForkResult::Parent { child } => child,
+    };
+    let status = waitpid(child, None)?;
+    let core_file = false;
+    let crashed = WaitStatus::Signaled(child, Signal::SIGSEGV, core_file);
+    ensure!(status == crashed, "the child did not crash: {status:?}");
+    println!("child {child} writes to address 1: killed by SIGSEGV");
+    Ok(())
+}
+
+/// A thread of a child crashes, and the child's other thread dies with it.
+fn a_thread_crashes() -> Result<()> {
+    // SAFETY: there is no other thread, whose locks the child would copy.
+    let result = unsafe { fork() }.context("fork refused")?;
+    let child = match result {
+        ForkResult::Child => count_for_ever(),
+        ForkResult::Parent { child } => child,
+    };
+    let status = waitpid(child, None)?; // until each of its threads is dead
+    if status == WaitStatus::Exited(child, 1) {
+        exit(1); // the child has said why
+    }
+    let core_file = false;
+    let crashed = WaitStatus::Signaled(child, Signal::SIGSEGV, core_file);
+    ensure!(status == crashed, "the thread did not crash: {status:?}");
+    println!("child {child}, with both threads: killed by SIGSEGV");
+    Ok(())
+}
+
+/// How far the child's first thread has counted.
+static COUNT: AtomicU64 = AtomicU64::new(0);
+
+/// What the child's first thread does. It never ends by itself.
+fn count_for_ever() -> ! {
+    // Only for a lecture: in 10 s a signal ends this process in any case.
+    // In a real program, remove it.
+    alarm::set(10);
+
+    let second = thread::Builder::new().spawn(crash_in_a_thread);
+    if let Err(error) = second {
+        eprintln!("Error: cannot start a thread: {error}");
+        exit(1);
+    }
+    loop {
+        COUNT.fetch_add(1, Ordering::Relaxed);
     }
 }
 
-/// Writes to every page, and returns how many minor page faults that took.
-#[inline(never)] // the same code each time
-fn write(pages: &[Page], value: u64) -> i64 {
-    let before = getrusage(RUSAGE_SELF).unwrap().minor_page_faults();
-    for page in pages {
-        page.0.store(value, Relaxed); // if it is shared: a page fault
+/// What the child's second thread does, once the first one is at work.
+fn crash_in_a_thread() {
+    while COUNT.load(Ordering::Relaxed) == 0 {
+        thread::yield_now(); // to the first thread, if it shares this core
     }
-    getrusage(RUSAGE_SELF).unwrap().minor_page_faults() - before
+    let count = COUNT.load(Ordering::Relaxed);
+    let child = getpid();
+    println!("child {child}: thread 1 has counted to {count}, and goes on");
+    println!("child {child}: thread 2 writes to address 1");
+    crash()
 }
 
-/// One thread works for as long as the other one lives, and that one aborts.
-fn work_and_abort() {
-    static STEP: AtomicU64 = AtomicU64::new(0);
-    let other = thread::spawn(|| {
-        while STEP.load(Relaxed) < 1000 {
-            thread::yield_now();
-        }
-        println!(
-            "child {}: one thread is at step {STEP:?}, the other aborts",
-            getpid()
-        );
-        process::abort()
-    });
-    while !other.is_finished() {
-        STEP.fetch_add(1, Relaxed);
-    }
+/// Writes to address 1, where there is no memory.
+fn crash() -> ! {
+    let nowhere = ptr::without_provenance_mut::<u8>(1);
+    // SAFETY: none, on purpose. The kernel ends the process at this write.
+    unsafe { nowhere.write_volatile(0) };
+    exit(0) // not reached, or it was no crash
 }

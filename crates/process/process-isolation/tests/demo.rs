@@ -7,7 +7,9 @@ use std::{fs, io};
 use nix::sys::ptrace::{
     Event, Options, cont, getevent, getsiginfo, setoptions, traceme,
 };
-use nix::sys::signal::Signal::{self, SIGABRT, SIGSEGV, SIGSTOP};
+use nix::sys::resource::Resource::RLIMIT_NPROC;
+use nix::sys::resource::setrlimit;
+use nix::sys::signal::Signal::{self, SIGSEGV, SIGSTOP};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
@@ -27,63 +29,173 @@ fn the_childs_writes_are_copied_and_stay_its_own() {
         let output = run(&["--pages", count]);
         assert_eq!(output.status.code(), Some(0), "{output:?}");
         let text = String::from_utf8_lossy(&output.stdout);
-        let rows = text.lines().skip(1).take(5);
-        let rows: Vec<Vec<_>> = rows
-            .map(|row| row[14..].split_whitespace().collect())
-            .collect();
-        let ([parent, address], child) = ([rows[0][0], rows[0][1]], rows[1][0]);
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(lines[0].starts_with(&format!("page 1 of {count} ")));
+        let mut rows: Vec<Vec<&str>> = Vec::new();
+        for line in &lines[1..6] {
+            rows.push(line.split_whitespace().collect());
+        }
+        let (parent, address) = (rows[0][2], rows[0][3]);
+        let child = rows[1][2];
         assert_ne!(parent, child);
-        assert_eq!(rows[0], [parent, address, "1"]);
-        assert_eq!(rows[1], [child, address, "1"]);
-        assert_eq!(rows[2], [child, address, "2", count]);
-        assert_eq!(rows[3], [child, address, "3", "0"]);
-        assert_eq!(rows[4], [parent, address, "1"]);
-        let last = format!(
-            "parent {parent} still reads 1; it outlived two crashed children\n"
-        );
+        assert_eq!(rows[0], ["parent", "reads", parent, address, "1"]);
+        assert_eq!(rows[1], ["child", "reads", child, address, "1"]);
+        assert_eq!(rows[2], ["child", "writes", child, address, "2", count]);
+        assert_eq!(rows[3], ["child", "writes", child, address, "3", "0"]);
+        assert_eq!(rows[4], ["parent", "reads", parent, address, "1"]);
+        let verdict = [
+            format!("pages copied for the child: {count}"),
+            format!("pages in which the parent still reads 1: {count}"),
+        ];
+        assert_eq!(lines[6..8], verdict, "{text}");
+        let last = format!("\n\nparent {parent} outlived both crashes\n");
         assert!(text.ends_with(&last), "{text}");
+        assert!(lines.len() <= 23, "{text}");
+        assert!(lines.iter().all(|line| line.len() <= 80), "{text}");
     }
 }
 
-/// Seen from outside: who got which signal, and the page faults that the kernel had counted.
+#[test]
+fn a_child_crashes_alone_and_a_thread_takes_the_other_with_it() {
+    let output = run(&[]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let lines: Vec<&str> = text.lines().collect();
+    let (child, end) = words(lines[9], " writes to address 1: ");
+    assert_eq!(end, "killed by SIGSEGV");
+    let (threads, count) = words(lines[10], ": thread 1 has counted to ");
+    assert_ne!(child, threads);
+    let count = count.strip_suffix(", and goes on").unwrap();
+    assert!(count.parse::<u64>().unwrap() >= 1, "{text}");
+    let crash = [
+        format!("{threads}: thread 2 writes to address 1"),
+        format!("{threads}, with both threads: killed by SIGSEGV"),
+    ];
+    assert_eq!(lines[11..13], crash, "{text}");
+}
+
+fn words<'a>(line: &'a str, between: &str) -> (&'a str, &'a str) {
+    line.split_once(between).expect(line)
+}
+
+/// Seen from outside: the signals each task got, and the page faults that the
+/// kernel had counted.
 #[test]
 fn the_kernel_knows_of_crashes_and_page_faults() {
     let (Some(one), Some(hundred)) = (trace("1"), trace("100")) else {
         return eprintln!("not tested: ptrace is not allowed here");
     };
     for seen in [&one, &hundred] {
-        let [_, crashing, aborting, thread] = seen.tasks[..] else {
+        let [_, crashing, process, thread] = seen.tasks[..] else {
             panic!("{seen:?}")
         };
-        let segv = (crashing, SIGSEGV, 1); // twice: the first is for Rust's own handler
-        let abort = (thread, SIGABRT, aborting.as_raw() as usize);
-        assert!(
-            seen.signals == [segv, segv, abort]
-                || seen.signals == [segv, abort],
-            "{seen:?}"
-        );
-        for end in [(crashing, SIGSEGV), (thread, SIGABRT), (aborting, SIGABRT)]
-        {
-            assert!(
-                seen.killed.len() == 3 && seen.killed.contains(&end),
-                "{seen:?}"
-            );
+        // Twice each: the first is for Rust's own handler.
+        let mut signals = seen.signals.clone();
+        signals.dedup();
+        let expected = [(crashing, SIGSEGV, 1), (thread, SIGSEGV, 1)];
+        assert_eq!(signals, expected, "{seen:?}");
+        assert_eq!(seen.killed.len(), 3, "{seen:?}");
+        for end in [crashing, thread, process] {
+            assert!(seen.killed.contains(&(end, SIGSEGV)), "{seen:?}");
         }
-        assert!(seen.output.contains(&format!(
-            "\nchild {crashing} writes to address 1: killed"
-        )));
-        assert!(seen.output.contains(&format!(
-            "\nchild {aborting}, with both threads: killed"
-        )));
+        for line in [
+            format!("\nchild {crashing} writes to address 1: killed"),
+            format!("\nchild {process}, with both threads: killed"),
+        ] {
+            assert!(seen.output.contains(&line), "{seen:?}");
+        }
     }
-    let more = hundred.page_faults[0] - one.page_faults[0]; // pages of code make some noise
+    // Pages of code make some noise.
+    let more = hundred.page_faults[0] - one.page_faults[0];
     assert!(
         (50..150).contains(&more),
-        "99 pages more, and {more} page faults more"
+        "99 pages, {more} page faults more"
     );
 }
 
-/// Tasks in the order of their start, each one's page faults in that of their end, and signals.
+/// A small stack is enough: no page lies on it.
+#[test]
+fn runs_on_a_small_stack() {
+    let script = "ulimit -s 256; exec \"$0\" --pages 100";
+    let output = Command::new("sh").args(["-c", script, DEMO]).output();
+    let output = output.unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+}
+
+/// A shell that ignores SIGCHLD hands that on, and then waitpid would fail.
+#[test]
+fn a_parent_that_ignores_its_children_makes_no_difference() {
+    let ignoring = ["-c", "trap '' CHLD; exec \"$0\"", DEMO];
+    let output = Command::new("sh").args(ignoring).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+}
+
+/// Exit code 1, and one sentence: neither a panic nor a wait for ever.
+fn assert_refused(output: &Output, why: &str) {
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert!(message.starts_with(&format!("Error: {why}")), "{message}");
+    assert!(!message.contains("panicked"), "{message}");
+}
+
+/// No stack is that large, so the thread cannot start, whatever the limits.
+#[test]
+fn says_so_if_a_thread_cannot_start() {
+    let mut demo = Command::new(DEMO);
+    demo.env("RUST_MIN_STACK", (1_u64 << 62).to_string());
+    let output = demo.env_remove("RUST_BACKTRACE").output().unwrap();
+    assert_refused(&output, "cannot start a thread");
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(message.lines().count(), 1, "{message}");
+}
+
+/// As root: a user without any process gets one process, then two.
+#[test]
+fn says_so_if_a_limit_on_processes_is_reached() {
+    for (limit, why) in [(1, "fork refused"), (2, "cannot start a thread")] {
+        let mut demo = Command::new(DEMO);
+        let limit = move || Ok(setrlimit(RLIMIT_NPROC, limit, limit)?);
+        demo.uid(54321).env_remove("RUST_BACKTRACE");
+        // SAFETY: setrlimit is one system call.
+        unsafe { demo.pre_exec(limit) };
+        let Ok(output) = demo.output() else {
+            return eprintln!("not tested: needs root");
+        };
+        assert_refused(&output, why);
+    }
+}
+
+/// As `ls | head -1` does: nobody is left to be told.
+#[test]
+fn ends_quietly_if_nobody_reads() {
+    let (reader, writer) = io::pipe().unwrap();
+    drop(reader);
+    let mut demo = Command::new(DEMO);
+    let demo = demo.stdout(writer).stderr(Stdio::piped()).spawn().unwrap();
+    let output = demo.wait_with_output().unwrap();
+    assert!(output.stderr.is_empty(), "{output:?}");
+}
+
+/// Even if the shell allows one.
+#[test]
+fn the_crashes_leave_no_core_file() {
+    let folder = std::env::temp_dir()
+        .join(format!("isolation-test-{}", std::process::id()));
+    fs::create_dir(&folder).unwrap();
+    let script = "ulimit -c unlimited; exec \"$0\"";
+    let mut shell = Command::new("sh");
+    let output = shell
+        .args(["-c", script, DEMO])
+        .current_dir(&folder)
+        .output();
+    let left = fs::read_dir(&folder).unwrap().count();
+    fs::remove_dir_all(folder).unwrap();
+    assert_eq!(output.unwrap().status.code(), Some(0));
+    assert_eq!(left, 0);
+}
+
+/// Tasks in the order of their start, each one's page faults in that of their
+/// end, and signals.
 #[derive(Debug, Default)]
 struct Seen {
     tasks: Vec<Pid>,
@@ -101,7 +213,8 @@ fn trace(pages: &str) -> Option<Seen> {
     unsafe { demo.pre_exec(|| Ok(traceme()?)) };
     let mut demo = demo.spawn().ok()?;
     let pid = Pid::from_raw(demo.id() as i32);
-    let mine = Some(WaitPidFlag::__WALL | WaitPidFlag::__WNOTHREAD); // not those of other tests
+    // Not the tasks of other tests.
+    let mine = Some(WaitPidFlag::__WALL | WaitPidFlag::__WNOTHREAD);
     waitpid(pid, mine).unwrap();
     let new_tasks = Options::PTRACE_O_TRACEFORK | Options::PTRACE_O_TRACECLONE;
     setoptions(
@@ -113,7 +226,8 @@ fn trace(pages: &str) -> Option<Seen> {
 
     let mut seen = Seen::default();
     loop {
-        let (status, mut deliver) = (waitpid(None, mine).unwrap(), None);
+        let status = waitpid(None, mine).unwrap();
+        let mut deliver = None;
         match status {
             WaitStatus::PtraceEvent(task, _, event)
                 if event == Event::PTRACE_EVENT_EXIT as i32 =>
@@ -128,7 +242,7 @@ fn trace(pages: &str) -> Option<Seen> {
                 seen.tasks
                     .push(Pid::from_raw(getevent(task).unwrap() as i32));
             }
-            WaitStatus::Stopped(task, signal @ (SIGSEGV | SIGABRT)) => {
+            WaitStatus::Stopped(task, signal @ SIGSEGV) => {
                 // SAFETY: si_addr reads what the kernel filled in.
                 let address =
                     unsafe { getsiginfo(task).unwrap().si_addr() } as usize;
@@ -144,6 +258,7 @@ fn trace(pages: &str) -> Option<Seen> {
             WaitStatus::Exited(task, _) if task == pid => break,
             _ => (),
         }
+        // It fails if the task has just been killed.
         _ = cont(status.pid().unwrap(), deliver);
     }
     seen.output = io::read_to_string(demo.stdout.take().unwrap()).unwrap();
