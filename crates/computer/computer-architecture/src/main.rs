@@ -5,10 +5,10 @@
 //! one core, or several that share it. In the picture, the frame of a package,
 //! a cache or a core stands around all threads that belong to it. A bus
 //! connects them to memory and devices. What the kernel does not report, as in
-//! some containers, is said to be missing, and never guessed.
+//! some containers, is not guessed.
 //!
 //! Predict:  How many threads has a core here? Which caches do cores share?
-//! Try:      taskset -c 0 cargo run -p computer-architecture
+//! Try:      taskset -c 0 cargo run -p computer-architecture  # may use 1 thread
 //! See also: memory-hierarchy, what this picture means in time.
 
 mod draw;
@@ -55,9 +55,8 @@ fn main() -> Result<()> {
     // What each CPU belongs to. CPUs that share a part all name it: keep one.
     let mut parts: Vec<Part> = Vec::new();
     for cpu in &online {
-        // flatten leaves out what the kernel does not report.
-        for mut part in parts_of(*cpu).into_iter().flatten() {
-            // A container may be shown more CPUs than it has.
+        for mut part in parts_of(*cpu) {
+            // In a container, a part may name CPUs that are not online there.
             part.cpus.retain(|member| online.contains(member));
             if !parts.contains(&part) {
                 parts.push(part);
@@ -67,8 +66,8 @@ fn main() -> Result<()> {
 
     // The rest is in /proc.
     let mut system = System::new()?;
-    system.refresh_cpu_list(CpuRefreshKind::nothing()); // stat and cpuinfo
-    system.refresh_memory(); // meminfo
+    system.refresh_cpu_list(CpuRefreshKind::nothing()); // only their names
+    system.refresh_memory();
     if system.cpus().is_empty() || system.total_memory() == 0 {
         eprintln!("cannot run here: /proc/stat or /proc/meminfo is missing");
         exit(77);
@@ -83,21 +82,25 @@ fn main() -> Result<()> {
     draw::swap(&evidence::swap_areas()); // of /proc/swaps
 
     draw::sharing(&parts);
-    let usable = available_parallelism()?; // sched_getaffinity, and a cgroup
+    // What taskset allows, or the limit of a container.
+    let usable = available_parallelism()?;
     println!("threads that this process may use at once: {usable}");
 
-    // The picture has as many threads and cores as the kernel counts in /proc.
+    // The kernel counts threads and cores in /proc, too. The picture must have
+    // as many of both, or this demo has failed.
     evidence::judge(&online, &parts, &system)
 }
 
-/// The package of a CPU, its caches, its core. None: the kernel does not say.
-fn parts_of(cpu: u32) -> Vec<Option<Part>> {
-    let mut parts = vec![package_of(cpu)];
-    // Each cache has a folder. That of index0 is closest to the core.
+/// The package of a CPU, its caches, its core: those that the kernel reports.
+fn parts_of(cpu: u32) -> Vec<Part> {
+    let mut parts: Vec<Part> = Vec::new();
+    parts.extend(package_of(cpu)); // adds one part, or none
+    // Each cache has a folder. The first ones are closest to the core, so the
+    // picture begins with the last one. No processor has more than 8.
     for index in (0..8).rev() {
-        parts.push(cache_of(cpu, index));
+        parts.extend(cache_of(cpu, index));
     }
-    parts.push(core_of(cpu));
+    parts.extend(core_of(cpu));
     parts
 }
 
