@@ -8,7 +8,7 @@
 //! some containers, is not guessed.
 //!
 //! Predict:  How many threads has a core here? Which caches do cores share?
-//! Try:      taskset -c 0 cargo run -p computer-architecture  # may use 1 thread
+//! Try:      taskset -c 0 cargo run -p computer-architecture # may use 1 thread
 //! See also: memory-hierarchy, what this picture means in time.
 
 mod draw;

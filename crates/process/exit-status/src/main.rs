@@ -1,123 +1,141 @@
-//! Error status: what a parent learns about the end of its child is one number, the status word.
+//! Exit status: what a parent learns about the end of its child is one number.
 //!
-//! Its bits hold the exit code, or the signal that killed the child. A shell squeezes both into
-//! `$?`: the exit code, or 128 + the number of the signal. A real sh runs every case as well.
-//! Sources: wait(2); core(5); POSIX, Shell Command Language, "Exit Status for Commands".
+//! A child ends because it exits with a code, or because a signal kills it.
+//! The kernel packs that into one number for its parent, the status word.
+//! One bit of it says whether a core file was written: the memory of a process
+//! that a signal has killed. The children of this demo leave none.
+//! A shell is the parent of the programs that it starts. From the status word
+//! of the last one it makes the value of $?.
 //!
-//! Predict:  one child calls exit(137), another one dies of SIGKILL. Can $? tell them apart?
+//! Predict:  one child exits with 137, another dies of SIGKILL: does $? differ?
 //! Try:      cargo run -p exit-status -- --end panic; echo $?
 //! Try:      cargo run -p exit-status -- --end cpu-divides; echo $?
 //! See also: signal-handler, which signals a process survives.
 
+mod evidence;
+
+use std::arch::asm;
+use std::env;
 use std::hint::black_box;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio, abort, exit};
-use std::{env, str};
 
-use anyhow::{Context, Result, ensure};
-use clap::{Parser, builder::PossibleValuesParser as OneOf};
-use nix::sys::resource::{Resource::RLIMIT_CORE, setrlimit};
-use nix::sys::signal::{Signal::SIGKILL, raise};
+use anyhow::Result;
+use clap::Parser;
+use clap::builder::PossibleValuesParser;
+use evidence::Row;
+use nix::sys::signal::{SigHandler, Signal, raise, signal};
 
-/// A name, how the child ends, and what its parent must learn of that.
-type Case = (&'static str, fn() -> !, &'static str);
-const CASES: &[Case] = &[
-    ("exit-0", || exit(0), "exit status: 0"),
-    ("exit-7", || exit(7), "exit status: 7"),
-    ("exit-137", || exit(137), "exit status: 137"),
-    ("panic", || panic!("on purpose"), "exit status: 101"),
-    (
-        "rust-divides",
-        || exit(black_box(1) / black_box(0)),
-        "exit status: 101",
-    ), // a panic
-    #[cfg(target_arch = "x86_64")]
-    ("cpu-divides", cpu_divides, "signal: 8 (SIGFPE)"),
-    #[cfg(target_arch = "aarch64")]
-    ("cpu-divides", cpu_divides, "exit status: 0"),
-    ("abort", || abort(), "signal: 6 (SIGABRT)"),
-    (
-        "sigkill",
-        || exit(raise(SIGKILL).is_err().into()),
-        "signal: 9 (SIGKILL)",
-    ),
+/// The ways for a child to end
+const WAYS: &[&str] = &[
+    "exit-0",
+    "exit-7",
+    "exit-137",
+    "panic",
+    "rust-divides",
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+    "cpu-divides",
+    "abort",
+    "sigkill",
 ];
 
 #[derive(Parser)]
 #[command(about)]
 struct Args {
     /// End the demo itself in this way, for your own shell to see
-    #[arg(long, value_name = "CASE", value_parser = OneOf::new(CASES.iter().map(|case| case.0)))]
+    #[arg(long, value_name = "WAY")]
+    #[arg(value_parser = PossibleValuesParser::new(WAYS))]
     end: Option<String>,
 }
 
 fn main() -> Result<()> {
     let args = Args::parse();
-    if let Some((_, end, _)) = CASES
-        .iter()
-        .find(|case| args.end.as_deref() == Some(case.0))
-    {
-        without_core_dump()?;
-        end()
+    if let Some(way) = args.end {
+        evidence::leave_no_core_file()?;
+        end_by(&way)
     }
+
+    // SIGPIPE ends a program that writes, and nobody reads. Rust ignores it.
+    // SIGCHLD tells a parent that a child has ended. If it is ignored, which a
+    // process inherits, the kernel keeps no status word. Set the default.
+    for inherited in [Signal::SIGPIPE, Signal::SIGCHLD] {
+        // SAFETY: the default is set, not a function of this program.
+        unsafe { signal(inherited, SigHandler::SigDfl) }?;
+    }
+
     let demo = env::current_exe()?;
-    println!(
-        "             status  exit code  core  signal                              $? of"
-    );
-    println!(
-        "child        word    bits 15-8  7     6 to 0   decoded              $?      sh"
-    );
-    let mut as_137 = Vec::new();
-    for &(name, _, expected) in CASES {
-        let mut child = Command::new(&demo);
-        let status =
-            child.args(["--end", name]).stderr(Stdio::null()).status()?;
-        let word = status.into_raw(); // as waitpid(2) gave it
-        let (code, core, signal) =
-            ((word >> 8) & 0xff, (word >> 7) & 1, word & 0x7f);
-        let dollar = if signal == 0 { code } else { 128 + signal }; // a shell's rule
+    evidence::print_heading();
+    let mut rows: Vec<Row> = Vec::new();
+    for way in WAYS {
+        // fork; in the child, exec of this program with --end; waitpid.
+        let status = Command::new(&demo)
+            .args(["--end", way])
+            .stderr(Stdio::null()) // hides the message of a panic
+            .status()?;
 
-        let mut sh = Command::new("sh"); // the same program, as a child of a shell
-        sh.args(["-c", "\"$0\" --end $1; echo $?"])
-            .arg(&demo)
-            .arg(name)
-            .stderr(Stdio::null());
-        let printed = sh.output().context("cannot run sh")?.stdout;
-        let by_sh: i32 = str::from_utf8(&printed)?
-            .trim()
-            .parse()
-            .context("no $? from sh")?;
+        let word = status.into_raw(); // the status word, as waitpid gave it
+        let code = (word >> 8) & 0b1111_1111; // bits 15 to 8
+        let core = (word >> 7) & 0b1; // bit 7: was a core file written?
+        let signal = word & 0b111_1111; // bits 6 to 0, all 0 if it exited
 
-        let decoded = status.to_string(); // by <sys/wait.h>: WIFEXITED, WTERMSIG and so on
-        print!("{name:<13}{word:#06x}  {code:08b}   {core}     {signal:07b}  ");
-        println!("{decoded:<20}{dollar:>3}{by_sh:>8}");
-        ensure!(
-            decoded == expected && by_sh == dollar,
-            "{expected} and the same $? were expected"
-        );
-        as_137.extend((by_sh == 137).then(|| format!("{name} ({word:#06x})")));
+        // What a shell makes of it, by its convention.
+        let dollar = if signal == 0 { code } else { 128 + signal };
+
+        let row = Row {
+            way,
+            word,
+            code,
+            core,
+            signal,
+            dollar,
+            decoded: status.to_string(), // the standard library decodes, too
+            by_sh: evidence::ask_sh(&demo, way)?, // the $? of a real shell
+        };
+        evidence::print(&row);
+        rows.push(row);
     }
-    println!("\n$? is 137 for {}", as_137.join(" and for "));
-    Ok(())
+    // The standard library must decode each end as expected, and sh must have
+    // the same $?. Two different status words must give the $? 137.
+    evidence::judge(&rows)
 }
 
-/// A core file would stay behind, and a crash reporter would wake up; the core bit would be 1.
-fn without_core_dump() -> nix::Result<()> {
-    #[cfg(target_os = "linux")]
-    nix::sys::prctl::set_dumpable(false)?; // the reporter does not care about the limit
-    setrlimit(RLIMIT_CORE, 0, 0)
+/// What each child does.
+fn end_by(way: &str) -> ! {
+    match way {
+        "exit-0" => exit(0),
+        "exit-7" => exit(7),
+        "exit-137" => exit(137),
+        "panic" => panic!("on purpose"),
+        "rust-divides" => {
+            let zero = black_box(0); // hidden from the compiler
+            exit(1 / zero) // Rust checks, and panics
+        }
+        "cpu-divides" => exit(cpu_divides()), // and nobody checks
+        "abort" => abort(),
+        "sigkill" => {
+            raise(Signal::SIGKILL).expect("may signal itself");
+            exit(1) // not reached
+        }
+        _ => unreachable!("clap refuses other ways"),
+    }
 }
 
-/// 1 / 0 by the processor's own division: an exception on x86, which becomes SIGFPE; 0 on ARM.
-#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-fn cpu_divides() -> ! {
-    let quotient;
-    // SAFETY: asm! works on registers only.
+/// The processor's own division, 1 / 0. On x86-64 that is an exception, which
+/// the kernel turns into the signal SIGFPE. On ARM the result is 0.
+fn cpu_divides() -> i32 {
+    let mut quotient = 1;
+    // div divides a number in edx and eax, and leaves the quotient in eax.
+    // SAFETY: this works on registers only.
     unsafe {
         #[cfg(target_arch = "x86_64")]
-        std::arch::asm!("div {:e}", in(reg) 0, inout("eax") 1 => quotient, inout("edx") 0 => _);
+        asm!(
+            "div {:e}",
+            in(reg) 0,
+            inout("eax") quotient,
+            inout("edx") 0 => _,
+        );
         #[cfg(target_arch = "aarch64")]
-        std::arch::asm!("udiv {:w}, {:w}, {:w}", out(reg) quotient, in(reg) 1, in(reg) 0);
+        asm!("udiv {0:w}, {0:w}, {1:w}", inout(reg) quotient, in(reg) 0);
     }
-    exit(quotient)
+    quotient
 }

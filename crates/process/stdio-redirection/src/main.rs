@@ -1,188 +1,142 @@
-//! Redirection: a program reads 0, writes 1 and 2; its parent decides which files these are.
+//! Redirection: a parent decides which files its child reads and writes.
 //!
-//! A shell makes the pipe and forks twice. Each child maps 0 and 1 by dup2, closes the rest, and
-//! becomes its program, which knows nothing of all this. The reader gets its end of file once no
-//! process holds the write end of the pipe any more: who forgets to close it lets the reader hang.
-//! Sources: pipe(2), pipe(7), dup2(2), proc(5); POSIX, Shell Command Language, 2.7 and 2.9.2.
+//! A process knows its open files by numbers, the descriptors. Most programs
+//! read 0, standard input, and write 1, standard output; errors go to 2.
+//! A pipe is a buffer in the kernel with two ends: bytes written to its write
+//! end come out at its read end. This demo runs  sort < words.txt | uniq -c  as
+//! a shell does. It forks two children. In each, dup2 makes 0 and 1 further
+//! names for other open files. Then exec makes it another program, and leaves
+//! its descriptors open.
 //!
 //! Predict:  which files are 0, 1 and 2 of sort, and which are those of uniq?
 //! Try:      cargo run -p stdio-redirection -- --leak-pipe
 //! Try:      cargo run -p stdio-redirection 2> /dev/null
 //! See also: fork-exec-exit-reap, the life of one child.
 
-use std::ffi::CStr;
-use std::io::{PipeWriter, Write};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::process::{Command, exit};
-use std::time::{Duration, Instant};
-use std::{fs, io};
+mod evidence;
 
-use anyhow::{Context, Result, anyhow, ensure};
+use std::ffi::CStr;
+use std::fs::File;
+use std::io::read_to_string;
+use std::os::fd::OwnedFd;
+use std::process::exit;
+
+use anyhow::{Context, Result};
 use clap::Parser;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{SigHandler::SigDfl, Signal::SIGPIPE, signal};
-use nix::sys::wait::{WaitStatus::Exited, waitpid};
-use nix::unistd::{ForkResult, Pid, fork, getpid, pipe};
-use nix::unistd::{alarm, close, dup2_stdin, dup2_stdout, execvp};
+use evidence::Report;
+use nix::sys::signal::{SigHandler, Signal, signal};
+use nix::sys::wait::waitpid;
+use nix::unistd::{ForkResult, alarm, dup2_stdin, dup2_stdout};
+use nix::unistd::{execvp, fork, pipe};
 
 #[derive(Parser)]
 #[command(about)]
 struct Args {
-    /// Let the parent forget to close the pipe, until it has seen uniq hang
+    /// Let the parent see uniq hang, before it closes the pipe
     #[arg(long)]
     leak_pipe: bool,
 }
 
-/// Reaped when dropped, so on every path out. Made first and so dropped last: the pipe is closed.
-struct Children(Vec<Pid>);
-
-impl Drop for Children {
-    fn drop(&mut self) {
-        self.0.iter().for_each(|&child| _ = waitpid(child, None)); // unless it was reaped before
-    }
+/// What the parent opens. Each is one descriptor; drop closes it.
+struct Files {
+    words: File,
+    /// The pipe from sort to uniq
+    sorted_reader: OwnedFd,
+    sorted_writer: OwnedFd,
+    /// The pipe from uniq back to the parent, as for $(...) in a shell
+    counts_reader: OwnedFd,
+    counts_writer: OwnedFd,
 }
 
 fn main() -> Result<()> {
-    let leak_pipe = Args::parse().leak_pipe;
-    let mut children = Children(Vec::new());
-    let (words, counts) = (memory_file(c"words")?, memory_file(c"counts")?);
-    let path =
-        |file: &OwnedFd| format!("/proc/{}/fd/{}", getpid(), file.as_raw_fd());
-    fs::write(path(&words), "to\nbe\nor\nnot\nto\nbe\n")?;
-    let (reader, writer) = pipe()?;
-    let (reports, report) = io::pipe()?; // closed by exec, as std's pipes are
-    let parent = descriptors("parent", &report);
+    let args = Args::parse();
+    evidence::go_to_folder_of_words()?; // exits 77 where it cannot run
 
-    children.0.push(start(
-        &[c"sort"],
-        [&words, &writer, &reader, &counts],
-        &report,
-    )?);
-    children.0.push(start(
-        &[c"uniq", c"-c"],
-        [&reader, &counts, &words, &writer],
-        &report,
-    )?);
-    drop(report);
-    let tables = parent + &io::read_to_string(reports)?; // complete once both have called exec
-    let mut tables: Vec<Vec<_>> = tables
-        .lines()
-        .map(|line| line.split('\t').collect())
-        .collect();
-    tables.sort(); // by name
-    println!(
-        "$ sort < words | uniq -c > counts    # open descriptors, before exec\n"
-    );
-    for row in 0..tables[0].len() {
-        let cell = |process: usize| tables[process].get(row).unwrap_or(&"");
-        println!("{:<25.25} {:<25.25} {:.28}", cell(0), cell(1), cell(2));
-    }
-    println!();
-
-    if leak_pipe {
-        see_it_hang(children.0[0], children.0[1], &reader)?;
-        let held = writer.as_raw_fd();
-        println!(
-            "sort has ended, the pipe is empty, uniq sleeps: it gets no end of file, as"
-        );
-        println!(
-            "the parent still holds {held}, the write end. The parent closes it now.\n"
-        );
-    }
-    drop((reader, writer)); // now nobody can write: without this line uniq would wait for ever
-    for &child in &children.0 {
-        let status = waitpid(child, None)?;
-        println!("waitpid: {status:?}");
-        ensure!(status == Exited(child, 0), "a child failed");
+    // SIGPIPE ends a program that writes, and nobody reads. Rust ignores it.
+    // SIGCHLD tells a parent that a child has ended. Its parent may ignore it.
+    // Children inherit both, and sort and uniq expect the default.
+    for inherited in [Signal::SIGPIPE, Signal::SIGCHLD] {
+        // SAFETY: the default is set, not a function of this program.
+        unsafe { signal(inherited, SigHandler::SigDfl) }?;
     }
 
-    let by_sh = memory_file(c"by-sh")?;
-    let command =
-        format!("sort < {} | uniq -c > {}", path(&words), path(&by_sh));
-    Command::new("sh")
-        .args(["-c", &command])
-        .status()
-        .context("cannot run sh")?;
-    let counted = fs::read_to_string(path(&counts))?;
-    println!("\n{counted}\n$ sh -c '{command}'");
-    ensure!(
-        counted == fs::read_to_string(path(&by_sh))?,
-        "sh has another result"
-    );
-    println!("the same {} lines", counted.lines().count());
-    Ok(())
-}
-
-/// Forks a child with the first file as 0 and the second as 1, which becomes the program.
-fn start(
-    argv: &[&CStr],
-    files: [&OwnedFd; 4],
-    mut report: &PipeWriter,
-) -> Result<Pid> {
-    // SAFETY: this process has one thread, so the child may do all that a program may.
-    let fork =
-        unsafe { fork() }.map_err(|errno| anyhow!("fork refused: {errno}"))?;
-    if let ForkResult::Parent { child } = fork {
-        return Ok(child);
-    }
-    alarm::set(10); // exec keeps it: whatever happens, nothing is left after 10 s
-    // SAFETY: the default action is no handler.
-    _ = unsafe { signal(SIGPIPE, SigDfl) }; // Rust ignores it, and exec would keep that
-    let mapped = dup2_stdin(files[0]).and_then(|()| dup2_stdout(files[1]));
-    for file in files {
-        _ = close(file.as_raw_fd()); // all that it needs is 0 and 1 now
-    }
-    let name = argv[0].to_string_lossy();
-    _ = report.write_all(descriptors(&name, report).as_bytes());
-    let Err(errno) = mapped.and_then(|()| execvp(argv[0], argv));
-    _ = io::stderr().write_all(format!("{name}: {errno}\n").as_bytes()); // in one piece
-    exit(127)
-}
-
-/// Name, PID, and what each open descriptor of this process is, but for those of the report.
-fn descriptors(name: &str, report: &PipeWriter) -> String {
-    let file = |fd| fs::read_link(format!("/proc/self/fd/{fd}")).ok();
-    let own = file(report.as_raw_fd()); // both ends of a pipe have one name
-    let open =
-        |fd| Some((fd, file(fd).filter(|file| Some(file) != own.as_ref())?));
-    let row = |(fd, file): (i32, std::path::PathBuf)| {
-        format!("\t{fd} {}", file.display())
+    let words = File::open("words.txt")?;
+    let (sorted_reader, sorted_writer) = pipe()?;
+    let (counts_reader, counts_writer) = pipe()?;
+    let files = Files {
+        words,
+        sorted_reader,
+        sorted_writer,
+        counts_reader,
+        counts_writer,
     };
-    let table: String =
-        (0..report.as_raw_fd()).filter_map(open).map(row).collect();
-    format!("{name} {}{table}\n", getpid())
-        .replace("/memfd:", "")
-        .replace(" (deleted)", "")
-}
+    // A third pipe, through which each process lists its descriptors. exec
+    // closes it, since Rust has marked it so.
+    let report = Report::new()?;
+    report.add("parent");
 
-/// Returns once the writer has ended, the pipe is empty, and the reader sleeps nevertheless.
-fn see_it_hang(sort: Pid, uniq: Pid, reader: &OwnedFd) -> Result<()> {
-    let deadline = Instant::now() + Duration::from_secs(5);
-    let stat = |child: Pid| fs::read_to_string(format!("/proc/{child}/stat"));
-    let ready = || {
-        poll(
-            &mut [PollFd::new(reader.as_fd(), PollFlags::POLLIN)],
-            PollTimeout::ZERO,
-        )
+    // fork returns twice: in the parent, and in the new child.
+    // SAFETY: there is no other thread, whose locks the child would copy.
+    let fork_sort = unsafe { fork() }.context("fork refused")?;
+    let sort = match fork_sort {
+        ForkResult::Child => become_sort(files, &report), // never returns
+        ForkResult::Parent { child } => child,
     };
-    while !(stat(sort)?.contains(") Z ")
-        && ready()? == 0
-        && stat(uniq)?.contains(") S "))
-    {
-        ensure!(Instant::now() < deadline, "uniq does not hang");
+    // SAFETY: as above.
+    let fork_uniq = unsafe { fork() }.context("fork refused")?;
+    let uniq = match fork_uniq {
+        ForkResult::Child => become_uniq(files, &report), // never returns
+        ForkResult::Parent { child } => child,
+    };
+    let descriptors = report.read()?; // returns once both have called exec
+    evidence::print_table(&descriptors, sort, uniq);
+
+    if args.leak_pipe {
+        evidence::see_uniq_hang(sort, uniq, &files)?;
     }
-    Ok(())
+    // uniq reads until end of file. That comes when no process has the write
+    // end any more. sort has ended, or will; the parent must close its own.
+    // Without this line uniq would hang.
+    drop(files.sorted_writer);
+    drop(files.sorted_reader);
+    // The same for the other pipe, which the parent itself reads.
+    drop(files.counts_writer);
+    let counts = read_to_string(File::from(files.counts_reader))?;
+    println!("{counts}");
+    let sort_status = waitpid(sort, None)?;
+    let uniq_status = waitpid(uniq, None)?;
+
+    let by_sh = evidence::run_sh("sort < words.txt | uniq -c")?;
+    // Both must have exited with 0. One pipe must have led from sort to uniq.
+    // sh must give the same output.
+    evidence::judge(&descriptors, sort_status, uniq_status, &counts, &by_sh)
 }
 
-/// A temporary file that never has a name in a folder, so that none stays behind.
-#[cfg(target_os = "linux")]
-fn memory_file(name: &CStr) -> Result<OwnedFd> {
-    use nix::sys::memfd::{MFdFlags, memfd_create};
-    Ok(memfd_create(name, MFdFlags::empty())?)
+/// What the first child does.
+fn become_sort(files: Files, report: &Report) -> ! {
+    dup2_stdin(&files.words).expect("dup2 failed"); // 0 is words.txt, too
+    dup2_stdout(&files.sorted_writer).expect("dup2 failed"); // 1 is the pipe
+    drop(files); // closes the five, but not 0 and 1
+    report.add("sort");
+    exec(&[c"sort"])
 }
 
-#[cfg(not(target_os = "linux"))]
-fn memory_file(_: &CStr) -> Result<OwnedFd> {
-    eprintln!("cannot run here: it looks at descriptors in Linux's /proc");
-    exit(77)
+/// What the second child does.
+fn become_uniq(files: Files, report: &Report) -> ! {
+    dup2_stdin(&files.sorted_reader).expect("dup2 failed");
+    dup2_stdout(&files.counts_writer).expect("dup2 failed");
+    drop(files); // with a write end of its own, uniq would wait for itself
+    report.add("uniq");
+    exec(&[c"uniq", c"-c"])
+}
+
+/// Replaces this program by another, in the same process.
+fn exec(argv: &[&CStr]) -> ! {
+    // Only for a lecture: in 10 s a signal ends this process in any case.
+    // In a real program, remove it.
+    alarm::set(10);
+    let Err(errno) = execvp(argv[0], argv); // it never returns Ok
+    let message = format!("{}: {errno}\n", argv[0].to_string_lossy());
+    eprint!("{message}"); // in one piece: both children may fail
+    exit(127) // as in a shell, where there is no such program
 }
