@@ -1,21 +1,26 @@
-//! The life of a process: fork makes it, exec gives it a program, exit ends it, its parent reaps it.
+//! The life of a process: fork, exec, exit, reap.
 //!
-//! The child keeps its PID through exec: same process, other program. After exit it is a zombie: an
-//! entry in the process table that holds its name and exit status until the parent asks for it.
-//! Sources: fork(2), execve(2), _exit(2), waitid(2); proc(5) for names and states.
+//! fork makes a child: a copy of its parent, with a number of its own, its PID.
+//! exec replaces the program that a process runs by another program.
+//! exit ends the process, and leaves an exit code from 0 to 255.
+//! The parent reaps the child: it asks the kernel for that code. Until then
+//! the child is a zombie. The kernel keeps its PID, its name and the code.
 //!
 //! Predict:  the child calls exec. Does its PID change? Does its name?
 //! Try:      cargo run -p fork-exec-exit-reap -- --exit-code 42
-//! Try:      cargo run -p fork-exec-exit-reap -- --program no-such
-//! See also: zombie-creation, where nobody reaps.
+//! Try:      cargo run -p fork-exec-exit-reap -- --program no-such  # exits 1
+//! See also: zombie-creation, where the parent waits before it reaps;
+//!           exit-status, what else the parent learns.
 
 use std::ffi::CString;
-use std::{fs, process};
+use std::fs;
+use std::path::Path;
+use std::process::exit;
 
-use anyhow::{anyhow, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
 use nix::errno::Errno;
-use nix::sys::signal::kill;
+use nix::sys::signal::{SigHandler, Signal, kill, signal};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, alarm, execvp, fork, getpid, getppid};
 
@@ -30,83 +35,102 @@ struct Args {
     program: CString,
 }
 
-fn main() -> anyhow::Result<()> {
+fn main() -> Result<()> {
     let args = Args::parse();
-    if !cfg!(target_os = "linux") {
-        eprintln!(
-            "cannot run here: it reads the child's name and state from Linux's /proc"
-        );
-        process::exit(77);
+    if !Path::new("/proc/self/status").exists() {
+        eprintln!("cannot run here: it reads names from /proc, as on Linux");
+        exit(77);
     }
-    let (parent, old_name) = (getpid(), read_proc(getpid(), "Name"));
-    println!("        parent         child");
-    println!("        {parent:<23}runs {old_name:?}");
 
-    // SAFETY: this process has one thread, so the child may do all that a program may.
-    let child = match unsafe { fork() }
-        .map_err(|errno| anyhow!("fork refused: {errno}"))?
-    {
-        ForkResult::Child => become_program(&args),
+    // If whoever started this ignores SIGCHLD, so would this process, and the
+    // kernel would reap its child at once.
+    // SAFETY: the default is set, not a function of this program.
+    unsafe { signal(Signal::SIGCHLD, SigHandler::SigDfl) }?;
+
+    let parent = getpid();
+    let old_name = read_status(parent, "Name")?; // cut to 15 bytes
+    println!("        parent         child   (a name has 15 bytes at most)");
+    println!("start   {parent:<23}runs {old_name:?}");
+
+    // fork returns twice: in the parent, and in the new child.
+    // SAFETY: there is no other thread, whose locks the child would copy.
+    let result = unsafe { fork() }.context("fork refused")?;
+    let child = match result {
+        ForkResult::Child => become_another_program(&args),
         ForkResult::Parent { child } => child,
     };
-    #[cfg(target_os = "linux")]
-    {
-        use nix::sys::wait::{Id, WaitPidFlag, waitid};
-        waitid(Id::Pid(child), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT)?; // do not reap yet
-    }
-    let (new_name, state) =
-        (read_proc(child, "Name"), read_proc(child, "State"));
-    println!(
-        "exit                   {child:<8}ran {new_name:?}, state {state}"
-    );
 
-    let status = waitpid(child, None)?;
+    wait_without_reaping(child)?; // waitid, with WNOWAIT
+    let new_name = read_status(child, "Name")?;
+    let state = read_status(child, "State")?;
+    println!("exit                   {child:<8}ran {new_name:?}, is {state}");
+
+    let status = waitpid(child, None)?; // reaps it
     println!("reap    {parent:<7}◀────── {child:<8}waitpid: {status:?}");
-    let gone = kill(child, None); // signal 0 asks whether the PID exists
-    println!("        {parent:<7}──────▶ {child:<8}kill, signal 0: {gone:?}");
 
+    // With None for the signal, kill only asks whether the PID exists.
+    let Err(error) = kill(child, None) else {
+        bail!("PID {child} was reaped, and still exists");
+    };
+    println!("check   {parent:<7}──────▶ {child:<8}kill: {error}");
+
+    // Another name, a zombie until it is reaped, the right code, then no PID.
+    ensure!(new_name != old_name, "exec failed: still {old_name}");
+    ensure!(state == "Z (zombie)", "{child} was no zombie: {state}");
+    let code = i32::from(args.exit_code);
     ensure!(
-        new_name != old_name,
-        "exec failed: {child} still ran {old_name:?}, {status:?}"
+        status == WaitStatus::Exited(child, code),
+        "exit code {code} was expected, and waitpid said {status:?}"
     );
-    ensure!(
-        status == WaitStatus::Exited(child, args.exit_code.into()),
-        "unexpected: {status:?}"
-    );
-    ensure!(
-        gone == Err(Errno::ESRCH),
-        "PID {child} exists after it was reaped"
-    );
-    println!(
-        "\nPID {child} was {old_name:?}, then {new_name:?}, exited with {}, is gone",
-        args.exit_code
-    );
+    ensure!(error == Errno::ESRCH, "reaped, but PID {child} exists");
+    println!("\nPID {child} ran {old_name:?}, and after exec {new_name:?}");
+    println!("its parent got exit code {code}, then PID {child} was gone");
     Ok(())
 }
 
-/// The child says who it is and becomes another program. Only where exec fails does this go on.
-fn become_program(args: &Args) -> ! {
-    alarm::set(10); // exec keeps it: whatever happens, nothing is left after 10 s
-    let (parent, child) = (getppid(), getpid());
-    println!(
-        "fork    {parent:<7}──────▶ {child:<8}runs {:?}",
-        read_proc(child, "Name")
-    );
+/// What the child does. Only where exec fails does it come to its last lines.
+fn become_another_program(args: &Args) -> ! {
+    // Only for a lecture: whatever happens, this process is gone in 10 s, also
+    // after exec. In a real program, remove it.
+    alarm::set(10);
+
+    let parent = getppid();
+    let child = getpid();
+    let name = read_status(child, "Name").unwrap_or_default();
+    println!("fork    {parent:<7}──────▶ {child:<8}runs {name:?}");
     println!("exec                   {child:<8}execvp {:?}", args.program);
 
-    let script =
-        CString::new(format!("exit {}", args.exit_code)).expect("no NUL in it");
-    let Err(errno) = execvp(&args.program, &[&args.program, c"-c", &script]);
-    eprintln!("child {child}: execvp {:?}: {errno}", args.program);
-    process::exit(127) // what a shell exits with when there is no such command
+    // By custom, the first argument is the program's own name.
+    let script = format!("exit {}", args.exit_code);
+    let script = CString::new(script).expect("no NUL byte in it");
+    let Err(error) = execvp(&args.program, &[&args.program, c"-c", &script]);
+
+    // exec returns only if it fails.
+    eprintln!("child {child}: execvp {:?}: {error}", args.program);
+    exit(127) // as a shell does if there is no such command
 }
 
-/// One field of /proc/PID/status. The name is the program's, cut to 15 bytes.
-fn read_proc(pid: Pid, field: &str) -> String {
-    let status =
-        fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix(field)?.strip_prefix(":\t"));
-    line.unwrap_or("unknown").to_string()
+/// Returns when the child has exited. WNOWAIT leaves it to be reaped later.
+#[cfg(not(target_os = "macos"))]
+fn wait_without_reaping(child: Pid) -> Result<()> {
+    use nix::sys::wait::{Id, WaitPidFlag, waitid};
+    waitid(Id::Pid(child), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT)?;
+    Ok(())
+}
+
+#[cfg(target_os = "macos")]
+fn wait_without_reaping(_: Pid) -> Result<()> {
+    unreachable!("there is no /proc on macOS")
+}
+
+/// A field of /proc/PID/status. Sources: proc_pid_status(5), and proc(5).
+fn read_status(process: Pid, field: &str) -> Result<String> {
+    let status = fs::read_to_string(format!("/proc/{process}/status"))?;
+    let start = format!("{field}:\t");
+    for line in status.lines() {
+        if let Some(value) = line.strip_prefix(&start) {
+            return Ok(value.to_string());
+        }
+    }
+    bail!("no {field} in /proc/{process}/status")
 }

@@ -1,155 +1,112 @@
-//! Memory segments: where a process has its text, data, bss, heap and stack, and what it may write.
+//! Memory segments: the parts of a process's memory, and where it may write.
 //!
-//! The program's file holds the text (machine code) and the data (variables that start with a
-//! value). Of the bss (variables that start at zero) it holds only the size. Heap and stack are
-//! made when the process runs: malloc gets the one from the kernel, exec sets up the other.
-//! Sources: proc_pid_maps(5); elf(5) on .text, .data, .bss; malloc(3) on MMAP_THRESHOLD.
+//! The program's file holds text (machine code) with its rodata (constants),
+//! and data (variables that start with a value). For bss (variables that start
+//! at zero) the file holds only the size. Heap and stack exist only in the
+//! process: malloc gets the heap from the kernel, exec sets up the stack.
+//! A mapping is a range of addresses at which a process has memory, and what
+//! it may do there. For a forbidden access it is killed, by SIGSEGV.
 //!
-//! Predict:  five children each write one byte, each to another segment. Who dies of it?
-//! Try:      cargo run -p memory-segments -- --heap 1000000
-//! See also: shared-text, what it is good for that nobody can write to text.
+//! Predict:  Six children each write to one of these six. Which children die?
+//! Try:      cargo run -p memory-segments -- --heap 1000000   # a heap far away
+//! See also: shared-text, why it is useful that nobody can write to text.
 
-use std::io::{IsTerminal, stdin};
-use std::{env, fs, process};
+mod evidence;
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use std::process::exit;
+
+use anyhow::{Context, Result};
 use clap::{Parser, value_parser};
-use nix::sys::signal::Signal::SIGSEGV;
-use nix::sys::wait::{WaitStatus, waitpid};
+use nix::sys::signal::{SigHandler, Signal, signal};
+use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, alarm, fork};
 
-const BSS_SIZE: usize = 64 << 20;
-static mut BSS: [u8; BSS_SIZE] = [0; BSS_SIZE];
+use evidence::Row;
+
+const BSS_SIZE: usize = 64 * 1024 * 1024;
+
+// Without `mut`, a variable is a constant: rodata. With a first value it is in
+// data. With zeros only it is in bss.
+static RODATA: u8 = 1;
 static mut DATA: u8 = 1;
+static mut BSS: [u8; BSS_SIZE] = [0; BSS_SIZE];
 
 #[derive(Parser)]
 #[command(about)]
 struct Args {
-    /// Bytes that malloc is asked for: many of them get a mapping of their own
-    #[arg(long, default_value_t = 100, value_parser = value_parser!(u32).range(1..=100_000_000))]
+    /// Bytes that malloc is asked for. A large block gets its own mapping
+    #[arg(long, default_value_t = 100)]
+    #[arg(value_parser = value_parser!(u32).range(1..=100_000_000))]
     heap: u32,
 }
 
 fn main() -> Result<()> {
     let args = Args::parse();
-    if !cfg!(target_os = "linux") {
-        eprintln!(
-            "cannot run here: it reads the map of its memory from Linux's /proc"
-        );
-        process::exit(77);
-    }
-    let (mut heap, mut stack) = (vec![1_u8; args.heap as usize], 1_u8);
-    let mut bytes: [(&str, *mut u8); 5] = [
-        ("text", main as *mut u8), // the first instruction of this function
+
+    // SIGCHLD tells a parent that a child has ended. If it is ignored, which a
+    // process inherits, nobody can wait for children: set the default.
+    // SAFETY: the default is set, not a function of this program.
+    unsafe { signal(Signal::SIGCHLD, SigHandler::SigDfl) }?;
+
+    let mut heap = vec![1_u8; args.heap as usize]; // from malloc
+    let mut stack: u8 = 1; // local variables are on the stack
+
+    // A byte amid the bss. Its first bytes may be in the mapping of data.
+    let bss: *mut u8 = (&raw mut BSS).cast();
+    let amid_bss = bss.wrapping_add(BSS_SIZE / 2);
+
+    // The address of one byte in each segment. `&raw` takes an address, and
+    // promises nothing about the use of it.
+    let bytes: [(&str, *mut u8); 6] = [
+        ("text", main as *mut u8), // the first instruction of main
+        ("rodata", (&raw const RODATA).cast_mut()),
         ("data", &raw mut DATA),
-        (
-            "bss",
-            (&raw mut BSS).cast::<u8>().wrapping_add(BSS_SIZE / 2),
-        ),
+        ("bss", amid_bss),
         ("heap", heap.as_mut_ptr()),
         ("stack", &raw mut stack),
     ];
-    bytes.sort_by_key(|&(_, address)| address);
 
-    println!(
-        "         one byte at   in this line of /proc/self/maps        who writes there"
-    );
-    let mut above = None;
-    for (segment, address) in bytes.into_iter().rev() {
-        let (start, end, line) = line_of_maps(address as usize)?;
-        match above
-            .replace(start)
-            .map(|above: usize| above.saturating_sub(end))
-        {
-            None => println!("       ┌──────────────┐"),
-            Some(0) => println!("       ├──────────────┤"),
-            Some(gap) => {
-                println!("       ├{:┄^14}┤", format!(" {} ", human(gap)));
+    let mut rows = Vec::new();
+    for (segment, address) in bytes {
+        let mapping = evidence::mapping_of(address)?; // /proc/self/maps
+
+        // fork returns twice: in the parent, and in the new child. The child
+        // has a copy of all this memory, at the same addresses.
+        // SAFETY: there is no other thread, whose locks the child would copy.
+        let result = unsafe { fork() }.context("fork refused")?;
+        match result {
+            ForkResult::Child => write_and_exit(address), // never returns
+            ForkResult::Parent { child } => {
+                let status = waitpid(child, None)?;
+                rows.push(Row {
+                    segment,
+                    address: address.addr(),
+                    mapping,
+                    status,
+                });
             }
         }
-        let writer = write_in_child(address)?;
-        println!(
-            "{segment:<7}│ {:012x} │ {line:<46} {writer}",
-            address as usize
-        );
-        ensure!(
-            line.contains(" rw") == (segment != "text"),
-            "{segment} is in {line}"
-        );
-        ensure!(
-            line.contains(" rw") == (writer == "lives"),
-            "who writes to {line}: {writer}"
-        );
     }
-    println!("       └──────────────┘");
-    if stdin().is_terminal() {
-        println!(
-            "Look from another terminal: pmap {}; then press Enter.",
-            process::id()
-        );
-        stdin().read_line(&mut String::new())?;
-    }
-    let file = fs::metadata(env::current_exe()?)?.len() as usize;
-    ensure!(
-        file < BSS_SIZE,
-        "the file is not smaller than the bss: {file} bytes"
-    );
-    let (bss, file) = (human(BSS_SIZE), human(file));
-    println!(
-        "only text is read-only; the bss has {bss}, the whole file {file}"
-    );
-    Ok(())
+    rows.sort_by_key(|row| row.address); // the lowest address first
+    evidence::draw(&rows);
+    evidence::pause_at_a_terminal()?;
+
+    // Text and rodata are read-only, and their writers die of SIGSEGV. The
+    // four others are writable, and their writers live. The bss is larger
+    // than the program's whole file.
+    evidence::judge(&rows)
 }
 
-/// Forks a child that writes to `address` in its copy of this memory, and says how that ended.
-fn write_in_child(address: *mut u8) -> Result<&'static str> {
-    // SAFETY: this process has one thread, so the child may do all that a program may.
-    match unsafe { fork() }.map_err(|errno| anyhow!("fork refused: {errno}"))? {
-        ForkResult::Parent { child } => match waitpid(child, None)? {
-            WaitStatus::Exited(_, 0) => Ok("lives"),
-            WaitStatus::Signaled(_, SIGSEGV, _) => Ok("SIGSEGV"),
-            status => bail!("unexpected: {status:?}"),
-        },
-        ForkResult::Child => {
-            alarm::set(10); // whatever happens to the parent, nothing is left after 10 s
-            #[cfg(target_os = "linux")]
-            nix::sys::prctl::set_dumpable(false)?; // leaves no core file
-            // SAFETY: the byte is mapped, this child's own, and not used again before the exit.
-            // In text no such write takes place: the kernel ends the child at this instruction.
-            unsafe { address.write_volatile(0) };
-            process::exit(0)
-        }
-    }
-}
+/// What each child does.
+fn write_and_exit(address: *mut u8) -> ! {
+    // Only for a lecture: in 10 s a signal ends this process in any case.
+    // In a real program, remove it.
+    alarm::set(10);
 
-/// The line of /proc/self/maps that holds `address`: start, end, and what it says for readers.
-fn line_of_maps(address: usize) -> Result<(usize, usize, String)> {
-    for line in fs::read_to_string("/proc/self/maps")?.lines() {
-        let words: Vec<_> = line.split_whitespace().collect();
-        let (start, end) =
-            words[0].split_once('-').context("a line without a range")?;
-        let (start, end) = (
-            usize::from_str_radix(start, 16)?,
-            usize::from_str_radix(end, 16)?,
-        );
-        if (start..end).contains(&address) {
-            let file = words
-                .get(5..)
-                .and_then(|path| path.last()?.rsplit('/').next());
-            let line = format!(
-                "{} {} {}",
-                words[0],
-                words[1],
-                file.unwrap_or_default()
-            );
-            return Ok((start, end, line));
-        }
-    }
-    bail!("no line of /proc/self/maps holds {address:x}")
-}
+    evidence::leave_no_core_file();
 
-fn human(bytes: usize) -> String {
-    let unit = bytes.max(1).ilog2() / 10;
-    let name = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"][unit as usize];
-    format!("{:.1} {name}", bytes as f64 / 1024_f64.powi(unit as i32))
+    // SAFETY: the byte is mapped, and this process uses it no more. In text
+    // and rodata the kernel ends the process before the byte changes.
+    unsafe { address.write_volatile(0) };
+    exit(0)
 }

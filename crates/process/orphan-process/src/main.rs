@@ -1,133 +1,128 @@
-//! Orphan: a process whose parent has died. It lives on, and somebody else has to reap it.
+//! Orphan: a process whose parent has ended.
 //!
-//! The kernel gives it a new parent: the nearest ancestor that has declared itself a subreaper (as
-//! systemd --user does), or else init. The grandparent gets nothing unless it is one of the two.
-//! Sources: wait(2), "Notes"; PR_SET_CHILD_SUBREAPER(2const); find_new_reaper in kernel/exit.c.
+//! An orphan runs on, and the kernel gives it a new parent at once, to reap it
+//! later. To reap a child is to ask the kernel how it ended, and only its
+//! parent may ask. A process can declare itself a subreaper: it wants to be
+//! the new parent of orphans among its descendants.
+//! In this demo a grandparent forks a parent, which forks a child. Then the
+//! grandparent kills the parent.
 //!
-//! Predict:  a parent dies. Who is its child's parent then: the grandparent?
+//! Predict:  the parent is killed. Is the grandparent the child's new parent?
 //! Try:      cargo run -p orphan-process -- --adopt
 //! See also: zombie-creation, where the parent lives on, and does not reap.
 
-use std::io::{PipeReader, PipeWriter, Read, Write, pipe};
-use std::iter::successors;
-use std::process::exit;
+mod evidence;
 
-use anyhow::{Context, Result, anyhow, ensure};
+use std::io::{BufRead, BufReader, PipeReader, PipeWriter, Read, Write, pipe};
+
+use anyhow::{Context, Result};
 use clap::Parser;
-use nix::sys::signal::{Signal::SIGKILL, kill};
+use nix::sys::signal::{SigHandler, Signal, kill, signal};
 use nix::sys::wait::waitpid;
-use nix::unistd::{ForkResult, Pid, alarm, fork, getpid, getppid};
-use sysinfo::{ProcessRefreshKind, RefreshKind, System, get_current_pid};
+use nix::unistd::{ForkResult, Pid, fork, getpid, getppid};
 
 #[derive(Parser)]
 #[command(about)]
 struct Args {
-    /// Become a subreaper, which adopts the orphan and reaps it
+    /// Make the grandparent a subreaper
     #[arg(long)]
     adopt: bool,
 }
 
+/// The grandparent.
 fn main() -> Result<()> {
     let args = Args::parse();
-    if args.adopt && !cfg!(target_os = "linux") {
-        eprintln!(
-            "cannot run here: --adopt needs Linux's PR_SET_CHILD_SUBREAPER"
-        );
-        exit(77);
-    }
+
+    // SIGCHLD tells a parent that a child has ended. If it is ignored, which a
+    // process inherits, nobody can wait for children: set the default.
+    // SAFETY: the default is set, not a function of this program.
+    unsafe { signal(Signal::SIGCHLD, SigHandler::SigDfl) }?;
+
+    // The system call is prctl, with PR_SET_CHILD_SUBREAPER. Without --adopt
+    // this clears it: a program that became this one may have set it.
     #[cfg(target_os = "linux")]
     nix::sys::prctl::set_child_subreaper(args.adopt)?;
+    #[cfg(not(target_os = "linux"))]
+    evidence::no_subreapers_here(args.adopt);
 
-    let (mut answers, answer) = pipe()?;
-    let (wait_here, gate) = pipe()?;
-    let ForkResult::Parent { child: parent } = fork_one()? else {
-        drop((answers, gate));
-        return be_parent(wait_here, answer);
-    };
-    drop((wait_here, answer));
-    let mut hear = || {
-        let mut pid = [0; 4];
-        answers
-            .read_exact(&mut pid)
-            .context("no answer from the child: was fork refused?")?;
-        anyhow::Ok(Pid::from_raw(i32::from_ne_bytes(pid)))
-    };
-    let (child, before) = (hear(), hear());
-    kill(parent, SIGKILL)?;
-    waitpid(parent, None)?; // the parent is gone: by now its child has another one
-    let (this, child, before) = (getpid(), child?, before?);
-    drop(gate); // the child looks again
-    let after = hear();
-    let reaped = waitpid(child, None); // for the child's parent only
-    _ = answers.read(&mut [0]); // end of file: the child has ended, whoever reaps it
-    let after = after?;
+    // The child writes lines to the grandparent. In between it waits: it reads
+    // from wait_here, until the grandparent drops go_on. fork copies both ends
+    // of a pipe, and such a read waits while any copy of go_on is open.
+    let (reader, to_grandparent) = pipe()?;
+    let (wait_here, go_on) = pipe()?;
 
-    let refresh =
-        RefreshKind::nothing().with_processes(ProcessRefreshKind::nothing());
-    let system = System::new_with_specifics(refresh)?;
-    let first = system.process(get_current_pid()?);
-    let line: Vec<_> =
-        successors(first, |process| system.process(process.parent()?))
-            .collect();
-    println!("    PID  name                parent of the child");
-    let adopter = sysinfo::Pid::from_u32(after.as_raw() as u32);
-    if line.iter().all(|process| process.pid() != adopter) {
-        println!("{after:>7}  (another line)      ◀── after"); // under `docker exec`, or hidepid
+    // fork returns twice: in the grandparent, and in its new child.
+    // SAFETY: there is no other thread, whose locks the child would copy.
+    let result = unsafe { fork() }.context("fork refused")?;
+    let parent = match result {
+        ForkResult::Child => {
+            drop(go_on); // only the grandparent keeps it
+            return be_the_parent(wait_here, to_grandparent);
+        }
+        ForkResult::Parent { child } => child,
+    };
+    drop(to_grandparent); // so that the end of the child ends from_child
+    let mut from_child = BufReader::new(reader);
+
+    let child = read_pid(&mut from_child)?;
+    let before = read_pid(&mut from_child)?; // the child's first getppid
+    kill(parent, Signal::SIGKILL)?;
+    waitpid(parent, None)?; // now the parent has ended: child is an orphan
+
+    drop(go_on); // so that the child asks again
+    let after = read_pid(&mut from_child)?; // the child's second getppid
+    let reaped = waitpid(child, None); // ECHILD, unless this is its parent
+    from_child.read_to_end(&mut Vec::new())?; // until the child has ended
+
+    let family = evidence::Family {
+        parent,
+        child,
+        before,
+        after,
+        reaped,
+    };
+    evidence::show_ancestors(&family)?;
+    // `before` must be the killed parent. `after` must be the grandparent with
+    // --adopt, and some other process without. Whoever is the child's parent
+    // after that may reap it, and nobody else.
+    evidence::judge(&family, args.adopt)
+}
+
+/// Forks the child and waits for it. The grandparent kills this process then.
+fn be_the_parent(
+    wait_here: PipeReader,
+    to_grandparent: PipeWriter,
+) -> Result<()> {
+    // SAFETY: there is no other thread, whose locks the child would copy.
+    let result = unsafe { fork() }.context("fork refused")?;
+    match result {
+        ForkResult::Child => be_the_child(wait_here, to_grandparent),
+        ForkResult::Parent { child } => {
+            waitpid(child, None)?;
+            Ok(())
+        }
     }
-    for process in line.iter().rev() {
-        let (pid, name) =
-            (process.pid().as_u32(), process.name().to_string_lossy());
-        let mark = if pid == after.as_raw() as u32 {
-            "◀── after"
-        } else {
-            ""
-        };
-        println!("{pid:>7}  {name:<20}{mark}");
-    }
-    println!(
-        "{parent:>7}  parent, killed      ◀── before\n{child:>7}  child\n"
-    );
+}
 
-    ensure!(
-        before == parent && after != parent,
-        "child's parent: {before}, then {after}"
-    );
-    ensure!(
-        after == this || !args.adopt,
-        "{after} adopted the child, not {this}"
-    );
-    ensure!(
-        reaped.is_ok() == (after == this),
-        "{after} adopted it, but waitpid says {reaped:?}"
-    );
-    println!("waitpid({child}) by {this}: {reaped:?}");
-    let kind = if after.as_raw() == 1 {
-        "init"
-    } else {
-        "a subreaper"
-    };
-    println!(
-        "child {child} lost parent {parent} and was adopted by {after}, {kind}"
-    );
+/// Asks twice who its parent is.
+fn be_the_child(
+    mut wait_here: PipeReader,
+    mut to_grandparent: PipeWriter,
+) -> Result<()> {
+    writeln!(to_grandparent, "{}", getpid())?;
+    writeln!(to_grandparent, "{}", getppid())?;
+    wait_here.read_to_end(&mut Vec::new())?; // by then the parent is gone
+    writeln!(to_grandparent, "{}", getppid())?;
     Ok(())
 }
 
-/// Forks the child and waits for it, as a parent should, but is killed meanwhile.
-fn be_parent(mut wait_here: PipeReader, mut answer: PipeWriter) -> Result<()> {
-    alarm::set(10); // whatever happens to the others, nothing is left after 10 s
-    if let ForkResult::Parent { child } = fork_one()? {
-        return Ok(waitpid(child, None).map(drop)?);
-    }
-    alarm::set(10); // the child inherits none
-    let mut tell = |pid: Pid| _ = answer.write_all(&pid.as_raw().to_ne_bytes());
-    tell(getpid());
-    tell(getppid());
-    _ = wait_here.read(&mut [0]); // until the grandparent drops its end
-    tell(getppid()); // the same question, another answer
-    Ok(())
-}
-
-fn fork_one() -> Result<ForkResult> {
-    // SAFETY: this process has one thread, so its child may do all that a program may.
-    unsafe { fork() }.map_err(|errno| anyhow!("fork refused: {errno}"))
+/// Each line from the child is a PID.
+fn read_pid(from_child: &mut BufReader<PipeReader>) -> Result<Pid> {
+    let mut line = String::new();
+    from_child.read_line(&mut line)?;
+    let pid: i32 = line
+        .trim()
+        .parse()
+        .context("no answer from the child: was fork refused?")?;
+    Ok(Pid::from_raw(pid))
 }

@@ -1,175 +1,160 @@
-//! Process states: ready, executing, blocked, delayed, suspended; each event changes one of them.
+//! The states of a process, and the events that lead from one to another.
 //!
-//! Linux has one letter for ready and executing, R: the runnable ones get the core in turns. It has
-//! one for blocked and delayed, S: "waits in", a function of the kernel, tells what they sleep for.
-//! Sources: ps(1), "PROCESS STATE CODES"; proc_pid_wchan(5); the kernel's
-//! Documentation/scheduler/sched-stats.rst for /proc/PID/schedstat.
+//! A process that is executing has a core. A process that is ready waits for
+//! a core, and for nothing else. A blocked process waits for data, a delayed
+//! one for a time to be over, a suspended one for the signal SIGCONT.
+//! A zombie has exited. It waits for its parent to reap it, that is, to ask
+//! how it ended. Here six children share one core, and each gets one event.
 //!
-//! Predict:  two processes compute without end, on one core. In which state is each of them?
-//! Try:      cargo run -p process-states -- --delay 5
-//! Try:      cargo run -p process-states -- --delay 5 & sleep 2; ps -o pid,stat,wchan:20 --ppid $!
-//! See also: zombie-creation; fair-scheduling for the turns.
+//! Predict:  two processes compute for ever on one core. Which state has each?
+//! Try:      cargo run -p process-states -- --delay 2
+//! Try:      cargo run -p process-states -- --delay 5 & sleep 2; ps l --ppid $!
+//! See also: zombie-creation, more about zombies; fair-scheduling, how
+//!           processes share a core.
 
-use std::io::{Read, Write, pipe};
+mod evidence;
+
+use std::hint::black_box;
+use std::io::{PipeReader, Read, Write, pipe};
 use std::process::exit;
-use std::thread::{sleep, yield_now};
+use std::thread::sleep;
 use std::time::{Duration, Instant};
-use std::{fs, hint};
 
-use anyhow::{Result, anyhow, ensure};
+use anyhow::{Context, Result};
 use clap::{Parser, value_parser};
-use nix::sys::signal::Signal::{SIGCONT, SIGKILL, SIGSTOP};
-use nix::sys::signal::{kill, raise};
+use evidence::{State, look};
+use nix::sys::signal::{SigHandler, Signal, kill, raise, signal};
 use nix::sys::wait::waitpid;
-use nix::unistd::{ForkResult, Pid, alarm, fork};
-use sysinfo::{ProcessStatus, ProcessesToUpdate, System};
+use nix::unistd::{ForkResult, Pid, fork, getpid, getppid};
 
 #[derive(Parser)]
 #[command(about)]
 struct Args {
     /// Seconds for which the delayed child sleeps
-    #[arg(long, default_value_t = 1, value_parser = value_parser!(u64).range(1..=5))]
+    #[arg(long, default_value_t = 1)]
+    #[arg(value_parser = value_parser!(u64).range(1..=5))]
     delay: u64,
 }
 
-/// Killed and reaped when dropped, so on every path out.
-struct Child(Pid);
-
-impl Drop for Child {
-    fn drop(&mut self) {
-        _ = kill(self.0, SIGKILL).and(waitpid(self.0, None).map(drop));
-    }
-}
-
 fn main() -> Result<()> {
-    let delay = Duration::from_secs(Args::parse().delay);
-    let core = pin_to_this_core()?; // the children inherit it
-    let (mut empty, mut writer) = pipe()?;
+    let args = Args::parse();
+    let delay = Duration::from_secs(args.delay);
+
+    // If whoever started this ignores SIGCHLD, so would this process, and the
+    // kernel would reap the zombie at once.
+    // SAFETY: the default is set, not a function of this program.
+    unsafe { signal(Signal::SIGCHLD, SigHandler::SigDfl) }?;
+
+    let core = evidence::share_one_core()?; // the children will, too
+    let (reader, mut writer) = pipe()?; // empty: a read from it waits
+
     let begin = Instant::now();
-    let (one, two) = (start(|| {})?, start(|| {})?); // nothing first: they compute at once
-    let blocked = start(|| _ = empty.read(&mut [0]))?;
-    let suspended = start(|| _ = raise(SIGSTOP))?;
-    let zombie = start(|| exit(0))?;
+    let first = start(compute)?;
+    let second = start(compute)?;
+    let blocked = start(|| read_then_compute(reader))?;
+    let delayed = start(|| sleep_then_compute(delay))?;
+    let suspended = start(stop_then_compute)?;
+    let zombie = start(exit_at_once)?;
 
-    sleep(Duration::from_millis(250)); // the first two compete, so that there is a bar to see
-    println!(
-        "child                 PID  state       █ executing ░ ready   waits in"
-    );
-    show("ready or executing", one.0, 'R', begin)?;
-    show("ready or executing", two.0, 'R', begin)?;
-    show("blocked in read", blocked.0, 'S', begin)?;
-    let delayed = start(|| sleep(delay))?; // only now, as its time is running
-    show("delayed in sleep", delayed.0, 'S', begin)?;
-    show("suspended", suspended.0, 'T', begin)?;
-    show("zombie", zombie.0, 'Z', begin)?;
+    // Each look waits until the child is in this state, and prints it.
+    evidence::print_heading("child");
+    let before = [
+        look("ready or executing", first, State::Runnable)?,
+        look("ready or executing", second, State::Runnable)?,
+        look("blocked in a read", blocked, State::Sleeping)?,
+        look("delayed in a sleep", delayed, State::Sleeping)?,
+        look("suspended", suspended, State::Stopped)?,
+        look("zombie", zombie, State::Zombie)?,
+    ];
 
-    sleep(delay);
-    println!(
-        "\nevent                 PID  state       █ executing ░ ready   waits in"
-    );
-    kill(one.0, SIGSTOP)?;
-    let [ran, ready] = show("SIGSTOP", one.0, 'T', begin)?;
-    kill(two.0, SIGKILL)?;
-    let [ran_too, ready_too] = show("SIGKILL", two.0, 'Z', begin)?;
-    let wall = begin.elapsed().as_secs_f64();
-    writer.write_all(b"x")?;
-    show("write to the pipe", blocked.0, 'R', begin)?;
-    show("the time is over", delayed.0, 'R', begin)?;
-    kill(suspended.0, SIGCONT)?;
-    show("SIGCONT", suspended.0, 'R', begin)?;
-    let reaped = zombie.0;
-    drop(zombie); // waitpid
-    show("waitpid", reaped, '-', begin)?;
+    sleep(delay); // meanwhile the first two children want the same core
 
-    let turns = format!(
-        "core {core}: {ran:.3} + {ran_too:.3} s executed in {wall:.3} s"
-    );
-    let in_turns =
-        ran + ran_too <= 1.01 * wall && ready > 0.0 && ready_too > 0.0;
-    ensure!(in_turns, "{turns}: not one at a time");
-    println!("\n{turns}: in turns; 6 events, 6 new states");
-    Ok(())
+    evidence::print_heading("event");
+    let mut after = Vec::new();
+
+    kill(first, Signal::SIGSTOP)?;
+    after.push(look("SIGSTOP", first, State::Stopped)?);
+
+    kill(second, Signal::SIGKILL)?;
+    after.push(look("SIGKILL", second, State::Zombie)?);
+
+    // How long each of the two had the core: /proc/PID/schedstat.
+    let turns = evidence::turns_of(first, second, begin)?;
+
+    writer.write_all(b"x")?; // one byte
+    after.push(look("a byte in the pipe", blocked, State::Runnable)?);
+
+    // The event of this child needs no call: its time is over.
+    after.push(look("end of the sleep", delayed, State::Runnable)?);
+
+    kill(suspended, Signal::SIGCONT)?;
+    after.push(look("SIGCONT", suspended, State::Runnable)?);
+
+    waitpid(zombie, None)?; // reaps it
+    after.push(look("waitpid", zombie, State::Gone)?);
+
+    // Leave none of the others: end it, and reap it.
+    for child in [first, second, blocked, delayed, suspended] {
+        kill(child, Signal::SIGKILL)?;
+        waitpid(child, None)?;
+    }
+
+    evidence::draw(core, &turns);
+
+    // Each event led to a new state. The first two had the core in turns:
+    // together no longer than the time that passed.
+    evidence::judge(&before, &after, &turns)
 }
 
-/// Forks a child that does `first`, and computes from then on.
-fn start(first: impl FnOnce()) -> Result<Child> {
-    // SAFETY: this process has one thread, so the child may do all that a program may.
-    match unsafe { fork() }.map_err(|errno| anyhow!("fork refused: {errno}"))? {
-        ForkResult::Parent { child } => Ok(Child(child)),
+/// Starts a child that does this work.
+fn start(work: impl FnOnce()) -> Result<Pid> {
+    let parent = getpid();
+    // fork returns twice: in the parent, and in the new child.
+    // SAFETY: there is no other thread, whose locks the child would copy.
+    let result = unsafe { fork() }.context("fork refused")?;
+    match result {
         ForkResult::Child => {
-            alarm::set(10); // whatever happens to the parent, nothing is left after 10 s
-            #[cfg(target_os = "linux")]
-            // nor is a stopped child, which does not hear the alarm
-            nix::sys::prctl::set_pdeathsig(SIGKILL)?;
-            first();
-            loop {
-                hint::black_box(()); // computes
-            }
+            end_with(parent);
+            work();
+            exit(0)
         }
+        ForkResult::Parent { child } => Ok(child),
     }
 }
 
-/// Waits until the child is in the expected state, and prints it, with what it did since `begin`.
-/// Returns the seconds that it was executing, and ready.
-fn show(
-    label: &str,
-    child: Pid,
-    expected: char,
-    begin: Instant,
-) -> Result<[f64; 2]> {
-    let pid = sysinfo::Pid::from(child.as_raw() as usize);
-    let (mut system, deadline) =
-        (System::new()?, Instant::now() + Duration::from_secs(6));
-    let state = loop {
-        system.refresh_processes(ProcessesToUpdate::Some(&[pid]), true);
-        let state = match system.process(pid).map(|process| process.status()) {
-            Some(ProcessStatus::Run) => "R runnable",
-            Some(ProcessStatus::Sleep) => "S sleeping",
-            Some(ProcessStatus::Stop) => "T stopped",
-            Some(ProcessStatus::Zombie) => "Z zombie",
-            Some(_) => "? another",
-            None => "- gone",
-        };
-        if state.starts_with(expected) {
-            break state;
-        }
-        ensure!(
-            Instant::now() < deadline,
-            "{label}: the state is {state}, not {expected}"
-        );
-        yield_now(); // to the children, which share this core
-    };
-    let read = |file| {
-        fs::read_to_string(format!("/proc/{child}/{file}")).unwrap_or_default()
-    };
-    let (schedstat, wchan) = (read("schedstat"), read("wchan"));
-    let number = |field| schedstat.split(' ').nth(field)?.parse::<f64>().ok();
-    let times = [0, 1].map(|field| number(field).unwrap_or(0.0) / 1e9);
-    let cells = times.map(|time| {
-        (20.0 * time / begin.elapsed().as_secs_f64()).round() as usize
-    });
-    let waits_in = if wchan.len() > 1 { &wchan } else { "-" };
-    let bar = "█".repeat(cells[0]) + &"░".repeat(cells[1]);
-    println!("{label:<18}{child:>7}  {state:<12}{bar:<22}{waits_in}");
-    Ok(times)
+fn compute() {
+    loop {
+        black_box(()); // so that the compiler does not drop the loop
+    }
 }
 
-/// Lets this process run on no other core than the one it is on now.
-#[cfg(target_os = "linux")]
-fn pin_to_this_core() -> Result<usize> {
-    use anyhow::Context;
-    use nix::sched::{CpuSet, sched_getcpu, sched_setaffinity};
-    let (core, mut only) = (sched_getcpu()?, CpuSet::new());
-    only.set(core)?;
-    sched_setaffinity(Pid::from_raw(0), &only)
-        .context("cannot pin to a core")?;
-    Ok(core)
+fn read_then_compute(mut reader: PipeReader) {
+    reader.read_exact(&mut [0]).expect("a byte");
+    compute();
 }
 
-#[cfg(not(target_os = "linux"))]
-fn pin_to_this_core() -> Result<usize> {
-    eprintln!(
-        "cannot run here: it pins processes to a core, and reads their times, on Linux only"
-    );
-    exit(77)
+fn sleep_then_compute(delay: Duration) {
+    sleep(delay);
+    compute();
+}
+
+fn stop_then_compute() {
+    raise(Signal::SIGSTOP).expect("a signal to this process");
+    compute();
+}
+
+fn exit_at_once() {
+    exit(0)
+}
+
+/// Only for a lecture: the child ends when its parent does, whatever happens.
+/// In a real program, remove it.
+fn end_with(parent: Pid) {
+    // The kernel sends SIGKILL to this child when its parent ends. An alarm
+    // would not do: a stopped process does not hear SIGALRM.
+    #[cfg(target_os = "linux")]
+    nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).expect("a valid signal");
+    if getppid() != parent {
+        exit(1); // the parent had ended before
+    }
 }

@@ -1,148 +1,160 @@
-//! Signals: what one does is up to the process that gets it, except for SIGKILL and SIGSTOP.
+//! Signal handlers: a process can prepare for a signal before it arrives.
 //!
-//! A handler runs in the middle of whatever the process is at, perhaps inside malloc or println!.
-//! So it may do only what is async-signal-safe: here it adds to an atomic, and the program looks
-//! at that later. Sources: signal(7), signal-safety(7), sigaction(2), sigpending(2), raise(3).
+//! A signal is a number that the kernel delivers to a process. To prepare, a
+//! process can install a handler, a function that the signal then calls. It
+//! can also ignore the signal, or block it. A signal that is sent while it is
+//! blocked is pending: it waits until the process unblocks it. In this demo
+//! four children prepare for SIGUSR1, each in its own way, and a fifth child
+//! prepares for SIGKILL.
 //!
-//! Predict:  five children, each prepared in its own way, get a signal. Which ones survive it?
-//! Try:      cargo run -p signal-handler -- --wait
+//! Predict:  each child sends itself its signal. Which of the five survive?
+//! Try:      cargo run -p signal-handler -- --wait   # asks for Ctrl-C
 //! See also: exit-status, how a parent learns what its child died of.
 
-use std::mem::MaybeUninit;
-use std::process::exit;
-use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
+mod evidence;
 
-use anyhow::{Result, anyhow, ensure};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use anyhow::{Context, Result, ensure};
 use clap::Parser;
-use nix::libc;
-use nix::sys::signal::SigHandler::{Handler, SigDfl, SigIgn};
-use nix::sys::signal::Signal::{self, SIGINT, SIGKILL, SIGUSR1};
-use nix::sys::signal::{
-    SaFlags, SigAction, SigHandler, SigSet, raise, sigaction,
-};
-use nix::sys::wait::{WaitStatus, waitpid};
-use nix::unistd::{ForkResult, alarm, fork, getpid};
+use nix::errno::Errno;
+use nix::libc::c_int;
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal};
+use nix::sys::signal::{raise, sigaction};
+use nix::sys::wait::waitpid;
+use nix::unistd::{ForkResult, fork, getpid};
 
-static CAUGHT: AtomicI32 = AtomicI32::new(0);
+/// How often the handler ran in this process. Each child has its own copy.
+static HANDLER_RUNS: AtomicU32 = AtomicU32::new(0);
 
-extern "C" fn handler(_signal: libc::c_int) {
-    CAUGHT.fetch_add(1, Relaxed); // no println!, no allocation, no lock: they are not safe here
+/// This interrupts the program anywhere, perhaps in the middle of a println!,
+/// which holds a lock. A println! here would wait for that lock for ever. So
+/// there is no lock here, and no new memory. An atomic is safe.
+extern "C" fn handler(_signal: c_int) {
+    HANDLER_RUNS.fetch_add(1, Ordering::Relaxed);
+}
+
+/// From now on, `signal` does `action` to this process.
+fn prepare(signal: Signal, action: SigHandler) -> nix::Result<()> {
+    let action = SigAction::new(action, SaFlags::empty(), SigSet::empty());
+    // SAFETY: the only handler here just adds to an atomic.
+    unsafe { sigaction(signal, &action) }?;
+    Ok(())
 }
 
 #[derive(Parser)]
 #[command(about)]
 struct Args {
-    /// Catch Ctrl-C (SIGINT) three times, then end
+    /// Handle Ctrl-C (SIGINT) three times, then end
     #[arg(long)]
     wait: bool,
 }
 
+/// What a child does.
+type ChildFunction = fn() -> Result<()>;
+
 fn main() -> Result<()> {
     if Args::parse().wait {
-        return catch_three();
+        return handle_three_interrupts();
     }
-    let (open, blocked) = (SigSet::empty(), SigSet::from(SIGUSR1));
-    let exited = |pending, ran, later| Ok([pending, ran, later]);
-    let cases = [
-        ("default", SIGUSR1, SigDfl, open, Err(SIGUSR1)),
-        ("handled", SIGUSR1, Handler(handler), open, exited(0, 1, 1)),
-        ("ignored", SIGUSR1, SigIgn, open, exited(0, 0, 0)),
-        (
-            "blocked",
-            SIGUSR1,
-            Handler(handler),
-            blocked,
-            exited(1, 0, 1),
-        ),
-        ("handled", SIGKILL, Handler(handler), open, Err(SIGKILL)),
+
+    // Whoever started this may ignore or block signals. That is inherited.
+    prepare(Signal::SIGUSR1, SigHandler::SigDfl)?; // default: not ignored
+    prepare(Signal::SIGCHLD, SigHandler::SigDfl)?; // else waitpid may fail
+    SigSet::empty().thread_set_mask()?; // nothing is blocked
+
+    // Each child runs one of the functions below.
+    let children: [(&str, ChildFunction); 5] = [
+        ("default", default),
+        ("handled", handled),
+        ("ignored", ignored),
+        ("blocked", blocked),
+        ("refused", refused),
     ];
-    println!(
-        "prepared  signal   left pending  handler ran  after unblocking child"
-    );
-    let mut survivors = Vec::new();
-    for (prepared, signal, disposition, mask, expected) in cases {
-        let status = child_that_gets(signal, disposition, mask)?;
-        let end = match status {
-            WaitStatus::Exited(_, code) => {
-                Ok([code / 100, code / 10 % 10, code % 10])
-            }
-            WaitStatus::Signaled(_, signal, _) => Err(signal),
-            _ => return Err(anyhow!("unexpected: {status:?}")),
-        };
-        print!("{prepared:<10}{:<9}", signal.as_str());
-        match end {
-            Ok([pending, ran, later]) => {
-                println!("{pending:<14}{ran:<13}{later:<17}exited");
-            }
-            Err(signal) => {
-                println!("{:<14}{:<13}{:<17}killed by {signal}", "-", "-", "-");
+    let mut ends = Vec::new();
+    for (name, function) in children {
+        // fork returns twice: in the parent, and in the new child.
+        // SAFETY: there is no other thread, whose locks the child would copy.
+        let result = unsafe { fork() }.context("fork refused")?;
+        match result {
+            // The child ends here: with code 0, or 1 if there is an error.
+            ForkResult::Child => return function(),
+            ForkResult::Parent { child } => {
+                let status = waitpid(child, None)?;
+                ends.push(evidence::show_end(name, status)?);
             }
         }
-        ensure!(end == expected, "expected {expected:?}");
-        survivors.extend(end.is_ok().then_some(prepared));
     }
-    let refused = dispose(SIGKILL, Handler(handler));
-    println!("\nsigaction for SIGKILL: {refused:?}");
-    ensure!(refused.is_err(), "a handler for SIGKILL was accepted");
-    println!(
-        "{} of 5 children survived: {}",
-        survivors.len(),
-        survivors.join(", ")
-    );
+    // SIGUSR1 must have killed default, and SIGKILL must have killed refused.
+    // The other three must have exited with code 0.
+    evidence::judge(&ends)
+}
+
+/// Prepares nothing.
+fn default() -> Result<()> {
+    println!("default: sends itself SIGUSR1");
+    raise(Signal::SIGUSR1)?;
+    println!("default: still runs"); // never printed
     Ok(())
 }
 
-/// Forks a child that prepares for `signal`, and then sends it to itself.
-/// Its exit code tells what it saw: 100 if pending + 10 x handler ran + 1 x ran once unblocked.
-fn child_that_gets(
-    signal: Signal,
-    disposition: SigHandler,
-    mask: SigSet,
-) -> Result<WaitStatus> {
-    // SAFETY: this process has one thread, so the child may do all that a program may.
-    match unsafe { fork() }.map_err(|errno| anyhow!("fork refused: {errno}"))? {
-        ForkResult::Parent { child } => Ok(waitpid(child, None)?),
-        ForkResult::Child => {
-            alarm::set(10); // whatever happens to the parent, nothing is left after 10 s
-            _ = dispose(signal, disposition);
-            _ = mask.thread_set_mask();
-            _ = raise(signal); // not blocked: it has been delivered when this returns
-            let seen =
-                100 * i32::from(is_pending(signal)) + 10 * CAUGHT.load(Relaxed);
-            _ = SigSet::empty().thread_set_mask(); // what was pending is delivered now
-            exit(seen + CAUGHT.load(Relaxed))
-        }
-    }
+/// Installs the handler.
+fn handled() -> Result<()> {
+    prepare(Signal::SIGUSR1, SigHandler::Handler(handler))?;
+    raise(Signal::SIGUSR1)?; // before this returns, the handler runs
+    let sent = evidence::look("handled: SIGUSR1 sent")?;
+    ensure!(sent.handler_runs == 1, "the handler did not run once");
+    Ok(())
 }
 
-/// sigaction(2): what `signal` does to this process from now on.
-fn dispose(signal: Signal, disposition: SigHandler) -> nix::Result<()> {
-    let action = SigAction::new(disposition, SaFlags::empty(), SigSet::empty());
-    // SAFETY: the only handler here does nothing but one operation on an atomic.
-    unsafe { sigaction(signal, &action) }.map(drop)
+/// Ignores the signal: it is lost.
+fn ignored() -> Result<()> {
+    prepare(Signal::SIGUSR1, SigHandler::SigIgn)?;
+    raise(Signal::SIGUSR1)?;
+    let sent = evidence::look("ignored: SIGUSR1 sent")?;
+    ensure!(!sent.pending && sent.handler_runs == 0, "it is not lost");
+    Ok(())
 }
 
-/// sigpending(2): whether `signal` has been sent and waits to be unblocked.
-fn is_pending(signal: Signal) -> bool {
-    let mut set = MaybeUninit::uninit();
-    // SAFETY: sigpending writes the set.
-    unsafe { libc::sigpending(set.as_mut_ptr()) };
-    // SAFETY: sigismember reads the set, which sigpending has written.
-    unsafe { libc::sigismember(set.as_ptr(), signal as libc::c_int) == 1 }
+/// Installs the handler, blocks the signal, and unblocks it later.
+fn blocked() -> Result<()> {
+    prepare(Signal::SIGUSR1, SigHandler::Handler(handler))?;
+    SigSet::from(Signal::SIGUSR1).thread_block()?;
+    raise(Signal::SIGUSR1)?;
+    let sent = evidence::look("blocked: SIGUSR1 sent")?;
+    ensure!(sent.pending && sent.handler_runs == 0, "it did not wait");
+
+    SigSet::from(Signal::SIGUSR1).thread_unblock()?; // now the handler runs
+    let unblocked = evidence::look("blocked: unblocked")?;
+    ensure!(unblocked.handler_runs == 1, "the handler did not run once");
+    Ok(())
 }
 
-/// Ctrl-C is blocked but for the wait, so that none arrives between the look and the wait.
-fn catch_three() -> Result<()> {
-    dispose(SIGINT, Handler(handler))?;
-    SigSet::from(SIGINT).thread_block()?;
-    println!(
-        "PID {}: press Ctrl-C three times (elsewhere: kill -INT {})",
-        getpid(),
-        getpid()
-    );
-    while CAUGHT.load(Relaxed) < 3 {
-        SigSet::empty().suspend()?; // returns when the handler has run
-        println!("caught {} of 3", CAUGHT.load(Relaxed));
+/// Wants a handler for SIGKILL.
+fn refused() -> Result<()> {
+    let answer = prepare(Signal::SIGKILL, SigHandler::Handler(handler));
+    println!("refused: a handler for SIGKILL? sigaction says {answer:?}");
+    // EINVAL is the error number for an argument that is not allowed.
+    ensure!(answer == Err(Errno::EINVAL), "it was not refused");
+    println!("refused: sends itself SIGKILL");
+    raise(Signal::SIGKILL)?;
+    println!("refused: still runs"); // never printed
+    Ok(())
+}
+
+/// With --wait: the handler interrupts the program at each Ctrl-C.
+fn handle_three_interrupts() -> Result<()> {
+    prepare(Signal::SIGINT, SigHandler::Handler(handler))?;
+    // Without this block, a Ctrl-C between the look at HANDLER_RUNS and the
+    // call of suspend would be counted, and suspend would wait for another.
+    SigSet::from(Signal::SIGINT).thread_block()?;
+    let pid = getpid();
+    println!("PID {pid}: press Ctrl-C three times (or: kill -INT {pid})");
+    while HANDLER_RUNS.load(Ordering::Relaxed) < 3 {
+        // Waits, and blocks nothing meanwhile. Returns after the handler ran.
+        SigSet::empty().suspend()?;
+        let runs = HANDLER_RUNS.load(Ordering::Relaxed);
+        println!("handler runs: {runs} of 3");
     }
     Ok(())
 }

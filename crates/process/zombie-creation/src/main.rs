@@ -35,8 +35,11 @@ fn main() -> Result<()> {
 
     // SIGCHLD tells a parent that a child has ended. To ignore it means: the
     // kernel shall reap my children. That is inherited, so set the default.
-    // SAFETY: the default is set, not a function of this program.
-    unsafe { signal(Signal::SIGCHLD, SigHandler::SigDfl) }?;
+    // SIGPIPE ends a program whose output nobody reads. Rust ignores it.
+    for inherited in [Signal::SIGCHLD, Signal::SIGPIPE] {
+        // SAFETY: the default is set, not a function of this program.
+        unsafe { signal(inherited, SigHandler::SigDfl) }?;
+    }
 
     // The children wait until the parent closes the write end of this pipe.
     let (reader, writer) = pipe()?;
@@ -46,8 +49,8 @@ fn main() -> Result<()> {
         // fork returns twice: in the parent, and in the new child, which has
         // a copy of all variables, and of both ends of the pipe.
         // SAFETY: there is no other thread, whose locks the child would copy.
-        let fork = unsafe { fork() }.context("fork refused")?;
-        match fork {
+        let result = unsafe { fork() }.context("fork refused")?;
+        match result {
             ForkResult::Child => wait_and_exit(reader, writer), // never returns
             ForkResult::Parent { child } => children.push(child),
         }

@@ -2,8 +2,11 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
+
+use nix::sys::signal::{SigHandler, Signal, signal};
 
 const DEMO: &str = env!("CARGO_BIN_EXE_zombie-creation");
 
@@ -69,12 +72,32 @@ fn every_child_goes_from_alive_to_zombie_to_nothing() {
     }
 }
 
-/// A shell that ignores SIGCHLD hands that on, and then the kernel would reap.
+/// So starts a demo whose parent ignores SIGCHLD.
+fn ignore_sigchld() -> std::io::Result<()> {
+    // SAFETY: ignoring needs no function of this program.
+    unsafe { signal(Signal::SIGCHLD, SigHandler::SigIgn) }?;
+    Ok(())
+}
+
+/// What is ignored is inherited, and then nobody could wait for a child.
 #[test]
 fn a_parent_that_ignores_its_children_makes_no_difference() {
-    let ignoring = ["-c", "trap '' CHLD; exec \"$0\"", DEMO];
-    let output = Command::new("sh").args(ignoring).output().unwrap();
+    let mut demo = Command::new(DEMO);
+    demo.stdin(Stdio::null());
+    // SAFETY: a program may call signal between fork and exec.
+    unsafe { demo.pre_exec(ignore_sigchld) };
+    let output = demo.output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{output:?}");
+}
+
+#[test]
+fn ends_quietly_if_nobody_reads() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut demo = Command::new(DEMO);
+    let output = demo.stdout(writer).stderr(Stdio::piped()).output().unwrap();
+    assert!(output.stderr.is_empty(), "{output:?}");
+    assert_eq!(output.status.signal(), Some(Signal::SIGPIPE as i32));
 }
 
 /// A child whose parent is killed does not wait for ever.
