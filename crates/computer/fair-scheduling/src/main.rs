@@ -1,150 +1,153 @@
-//! Fair scheduling: equal processes want the same core, and each gets an equal share of it.
+//! Fair scheduling: processes that want the same core take turns on it.
 //!
-//! Whoever has had its turn of a few milliseconds loses the core to one that has had less.
-//! A process that computes never gives it up by itself: at most once here, to wait for the start.
-//! Sources: sched(7); proc_pid_status(5), voluntary_ctxt_switches; Jain, Chiu, Hawe: A Quantitative
-//! Measure of Fairness, DEC-TR-301 (1984).
+//! A core runs one process at a time; the others wait. The kernel's scheduler
+//! decides whose turn it is, and can take the core away from a process.
+//! Here some children compute on one core, and none gives it up by itself.
+//! Each child notes when it had the core. The kernel counts its CPU time.
 //!
-//! Predict:  4 processes compute on one core. How often does each of them lose it in a second?
+//! Predict:  4 processes compute on 1 core. How often does each lose it in 1 s?
 //! Try:      cargo run -p fair-scheduling -- --processes 2
 //! Try:      cargo run -p fair-scheduling -- --processes 16
 //! See also: nice-priority, the same for processes of different weight.
 
-use std::io::{Read, pipe};
+mod evidence;
+
+use std::io::{PipeReader, PipeWriter, Read, pipe};
+use std::process::exit;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
-use std::{fs, hint};
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result};
 use clap::{Parser, value_parser};
-use nix::sys::signal::{Signal::SIGKILL, kill};
+use evidence::Note;
+use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, Pid, alarm, fork};
+
+/// A child reads the clock again and again, far more often than this.
+/// If two readings are farther apart, it lost the core in between.
+const GAP: Duration = Duration::from_micros(100);
 
 #[derive(Parser)]
 #[command(about)]
 struct Args {
     /// Processes that share the core
-    #[arg(long, default_value_t = 4, value_parser = value_parser!(u8).range(2..=16))]
+    #[arg(long, default_value_t = 4)]
+    #[arg(value_parser = value_parser!(u8).range(2..=16))]
     processes: u8,
 }
 
-/// A child that wants to compute without end. Killed and reaped when dropped, so on every path out.
-struct Spinner(Pid);
-
-impl Drop for Spinner {
-    fn drop(&mut self) {
-        _ = kill(self.0, SIGKILL).and(waitpid(self.0, None).map(drop));
-    }
+struct Child {
+    pid: Pid,
+    /// One for each turn, in memory that the child shares with its parent. It
+    /// consists of atomics: one process writes, the other one reads.
+    notes: &'static [Note],
 }
 
 fn main() -> Result<()> {
     let args = Args::parse();
+    // Whoever started this may have chosen another way of scheduling.
+    evidence::prepare()?;
     let core = pin_to_this_core()?; // the children inherit it
-    let (mut start, gate) = pipe()?;
-    let mut children = Vec::new();
+
+    // Each child gets a copy of this, so all count from the same moment.
+    let clock = Instant::now();
+    // The children wait until the parent closes the write end of this pipe.
+    let (reader, writer) = pipe()?;
+
+    let mut children: Vec<Child> = Vec::new();
     for _ in 0..args.processes {
-        // SAFETY: this process has one thread, so the child may do all that a program may.
-        match unsafe { fork() }
-            .map_err(|errno| anyhow!("fork refused: {errno}"))?
-        {
-            ForkResult::Parent { child } => children.push(Spinner(child)),
+        let notes = evidence::shared_notes()?; // mmap, with MAP_SHARED
+        // fork returns twice: in the parent, and in the new child.
+        // SAFETY: there is no other thread, whose locks the child would copy.
+        let result = unsafe { fork() }.context("fork refused")?;
+        match result {
             ForkResult::Child => {
-                alarm::set(10); // whatever happens to the parent, nothing is left after 10 s
-                drop(gate);
-                _ = start.read(&mut [0]); // until the parent drops its end
-                loop {
-                    hint::black_box(()); // computes
-                }
+                compute(reader, writer, clock, notes); // never returns
+            }
+            ForkResult::Parent { child: pid } => {
+                children.push(Child { pid, notes });
             }
         }
     }
-    println!("{} children compute on core {core}\n", args.processes);
-    println!(
-        "    PID    CPU time  gave up core  lost core  per turn  ├── fair share ──┤"
-    );
-    let begin = Instant::now();
-    drop(gate); // one event starts all
+    let start = clock.elapsed();
+    drop(writer); // now the children compute
 
-    let (mut seen, mut index) = (Vec::new(), 0.0);
-    while index < 0.99 && begin.elapsed().as_secs() < 5 {
-        sleep(Duration::from_secs(1)); // the time in which they compete; on a busy machine, again
-        // This process shares their core: while it looks, none of them runs.
-        seen = children
-            .iter()
-            .map(|child| look(child.0))
-            .collect::<Result<_>>()?;
-        let (sum, squares) = seen
-            .iter()
-            .fold((0.0, 0.0), |(a, b), [x, ..]| (a + x, b + x * x));
-        index = sum * sum / (seen.len() as f64 * squares); // Jain: 1 all equal, 1/n one has all
+    let mut rows = Vec::new();
+    // On a busy machine, others have the core for most of the time. Then a
+    // second is not enough, and this goes on. The verdict counts all of it.
+    for _ in 0..5 {
+        sleep(Duration::from_secs(1)); // the children compete
+        rows = evidence::look(&children)?; // CPU times, and the notes
+        if evidence::is_fair(&rows) {
+            break;
+        }
     }
-    let seconds = begin.elapsed().as_secs_f64();
+    let end = clock.elapsed();
+    drop(children); // kills and reaps them
+    evidence::draw(core, start, &rows);
 
-    let mean =
-        seen.iter().map(|[time, ..]| time).sum::<f64>() / seen.len() as f64;
-    for (child, [time, gave_up, lost]) in children.iter().zip(&seen) {
-        let turn = time / (gave_up + lost);
-        let bar = "█".repeat((18.0 * time / mean).round() as usize);
-        println!(
-            "{:>7}{time:>9.1} ms{gave_up:>14}{lost:>11}{turn:>7.1} ms  {bar}",
-            child.0
-        );
-    }
-    let switches: f64 = seen.iter().map(|[_, _, lost]| lost).sum();
-    ensure!(
-        seen.iter().all(|[_, _, lost]| *lost > 0.0),
-        "a process never lost the core"
-    );
-    let verdict = format!(
-        "{switches} forced switches in {seconds:.1} s: Jain's index {index:.4}"
-    );
-    ensure!(index >= 0.99, "{verdict}, which is not fair");
-    println!(
-        "\n{verdict} ({:.2}: one has all, 1: equal)",
-        1.0 / seen.len() as f64
-    );
-    Ok(())
+    // Each child must have had turns, and no two of them at once. The kernel
+    // must have counted nearly equal CPU times.
+    evidence::judge(&rows, end - start)
 }
 
-/// CPU time in milliseconds; how often the child gave up the core (voluntary), and lost it (forced).
-fn look(child: Pid) -> Result<[f64; 3]> {
-    let read = |file| {
-        fs::read_to_string(format!("/proc/{child}/{file}")).context(file)
-    };
-    let (schedstat, status) = (read("schedstat")?, read("status")?);
-    let nanoseconds: f64 =
-        schedstat.split(' ').next().unwrap_or_default().parse()?;
-    let switches = |field| -> Result<f64> {
-        let count = status
-            .lines()
-            .find_map(|line| line.strip_prefix(field))
-            .context(field)?;
-        Ok(count.trim().parse()?)
-    };
-    let gave_up = switches("voluntary_ctxt_switches:")?;
-    Ok([
-        nanoseconds / 1e6,
-        gave_up,
-        switches("nonvoluntary_ctxt_switches:")?,
-    ])
+/// What each child does: it computes, and notes when it had the core.
+fn compute(
+    mut reader: PipeReader,
+    writer: PipeWriter,
+    clock: Instant,
+    notes: &[Note],
+) -> ! {
+    // Only for a lecture: in 10 s a signal ends this process in any case.
+    // In a real program, remove it.
+    alarm::set(10);
+    drop(writer); // the child's copy: a read waits while any copy is open
+    let end_of_file = reader.read(&mut [0]); // when the parent has dropped its
+    if end_of_file.is_err() {
+        exit(1);
+    }
+
+    let mut turn = 0;
+    let mut last = clock.elapsed();
+    notes[turn].set_start(last);
+    while turn + 1 < notes.len() {
+        let now = clock.elapsed(); // this is all that the child computes
+        if now - last < GAP {
+            notes[turn].set_end(now); // the turn goes on
+        } else {
+            // It had lost the core, and has just got it back: the next turn.
+            turn += 1;
+            notes[turn].set_start(now);
+        }
+        last = now;
+    }
+    exit(1) // not reached: there are more notes than turns in 10 s
 }
 
-/// Lets this process run on no other core than the one it is on now.
+/// However main ends, its children are dropped. So they end, too.
+impl Drop for Child {
+    fn drop(&mut self) {
+        // If one of these fails, the child is gone already.
+        _ = kill(self.pid, Signal::SIGKILL);
+        _ = waitpid(self.pid, None);
+    }
+}
+
+/// From now on, this process runs on no other core than this one.
 #[cfg(target_os = "linux")]
 fn pin_to_this_core() -> Result<usize> {
     use nix::sched::{CpuSet, sched_getcpu, sched_setaffinity};
-    let (core, mut only) = (sched_getcpu()?, CpuSet::new());
-    only.set(core)?;
-    sched_setaffinity(Pid::from_raw(0), &only)
-        .context("cannot pin to a core")?;
+    let this_process = Pid::from_raw(0);
+    let core = sched_getcpu()?;
+    let mut cores = CpuSet::new(); // empty
+    cores.set(core)?;
+    sched_setaffinity(this_process, &cores).context("cannot pin to a core")?;
     Ok(core)
 }
 
 #[cfg(not(target_os = "linux"))]
 fn pin_to_this_core() -> Result<usize> {
-    eprintln!(
-        "cannot run here: it pins processes to a core, and counts switches, of Linux only"
-    );
-    std::process::exit(77)
+    eprintln!("cannot run here: the calls that pin to a core are Linux's");
+    exit(77)
 }

@@ -1,144 +1,169 @@
-//! Priority: two processes want the same core, and the nicer one gets less of it.
+//! Priority: two processes want the same core, and one of them is nicer.
 //!
-//! Linux gives each process a weight for its nice value, and shares a core by weight: one step of
-//! nice is about 25 % of weight. Nice values say nothing as long as every process has its own core.
-//! Sources: sched(7), nice(2), the kernel's sched_prio_to_weight in kernel/sched/core.c.
+//! A process has a nice value, from -20 to 19: the higher, the nicer it is to
+//! the others. Linux gives a process a weight for its nice value: each step up
+//! divides it by about 1.25. Of a core that several processes want, each gets
+//! its weight divided by the sum of their weights. Here two children compute
+//! on one core, and each of them notes when it had the core.
 //!
-//! Predict:  nice 0 against nice 10: what share of the core does the nicer one still get?
+//! Predict:  nice 0 against nice 10: what share of the core does 10 get?
 //! Try:      cargo run -p nice-priority -- --nice 0
 //! Try:      cargo run -p nice-priority -- --nice 19
 //! See also: fair-scheduling, the same for equals.
 
-use std::io::{Read, pipe};
+mod evidence;
+
+use std::io::{PipeReader, PipeWriter, Read, pipe};
+use std::process::exit;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
-use std::{fs, hint};
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result};
 use clap::{Parser, value_parser};
+use evidence::Note;
 use nix::libc;
-use nix::sys::signal::{Signal::SIGKILL, kill};
+use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, Pid, alarm, fork};
 
-/// What a process weighs, by its nice value from -20 to 19.
+/// The weights that Linux gives, for nice values from -20 to 19. The verdict
+/// compares the measured shares with those that follow from them.
 #[rustfmt::skip]
-const WEIGHT: [u32; 40] = [
+const WEIGHTS: [u32; 40] = [
+    // nice value -20 and up, -10 and up, 0 and up, 10 and up
     88761, 71755, 56483, 46273, 36291, 29154, 23254, 18705, 14949, 11916,
      9548,  7620,  6100,  4904,  3906,  3121,  2501,  1991,  1586,  1277,
      1024,   820,   655,   526,   423,   335,   272,   215,   172,   137,
       110,    87,    70,    56,    45,    36,    29,    23,    18,    15,
 ];
 
+/// A child reads the clock again and again, far more often than this.
+/// If two readings are farther apart, it lost the core in between.
+const GAP: Duration = Duration::from_micros(100);
+
 #[derive(Parser)]
 #[command(about)]
 struct Args {
     /// How much nicer the second child is than the first
-    #[arg(long, default_value_t = 10, value_parser = value_parser!(i32).range(0..=19))]
+    #[arg(long, default_value_t = 10)]
+    #[arg(value_parser = value_parser!(i32).range(0..=19))]
     nice: i32,
 }
 
-/// A child that wants to compute without end. Killed and reaped when dropped, so on every path out.
-struct Spinner(Pid);
-
-impl Drop for Spinner {
-    fn drop(&mut self) {
-        _ = kill(self.0, SIGKILL).and(waitpid(self.0, None).map(drop));
-    }
+struct Child {
+    pid: Pid,
+    /// One for each turn, in memory that the child shares with its parent. It
+    /// consists of atomics: one process writes, the other one reads.
+    notes: &'static [Note],
 }
 
 fn main() -> Result<()> {
     let args = Args::parse();
+    // Whoever started this may have chosen another way of scheduling, or a
+    // nice value to which args.nice cannot be added: then it exits with 77.
+    evidence::prepare(args.nice)?;
     let core = pin_to_this_core()?; // the children inherit it
-    let (mut start, gate) = pipe()?;
-    let mut children = Vec::new();
+
+    // Each child gets a copy of this, so both count from the same moment.
+    let clock = Instant::now();
+    // The children wait until the parent closes the write end of this pipe.
+    let (reader, writer) = pipe()?;
+
+    let mut children: Vec<Child> = Vec::new();
     for nicer in [0, args.nice] {
-        // SAFETY: this process has one thread, so the child may do all that a program may.
-        match unsafe { fork() }
-            .map_err(|errno| anyhow!("fork refused: {errno}"))?
-        {
-            ForkResult::Parent { child } => children.push(Spinner(child)),
+        let notes = evidence::shared_notes()?; // mmap, with MAP_SHARED
+        // fork returns twice: in the parent, and in the new child.
+        // SAFETY: there is no other thread, whose locks the child would copy.
+        let result = unsafe { fork() }.context("fork refused")?;
+        match result {
             ForkResult::Child => {
-                alarm::set(10); // whatever happens to the parent, nothing is left after 10 s
-                drop(gate);
-                // SAFETY: nice(2) takes and returns a number.
+                // The system call nice adds to the nice value of its caller.
+                // SAFETY: it takes a number and returns one.
                 unsafe { libc::nice(nicer) };
-                _ = start.read(&mut [0]); // until the parent drops its end
-                loop {
-                    hint::black_box(()); // computes
-                }
+                compute(reader, writer, clock, notes); // never returns
+            }
+            ForkResult::Parent { child: pid } => {
+                children.push(Child { pid, notes });
             }
         }
     }
-    println!("two children compute on core {core}\n");
-    println!("    PID  nice  weight  CPU time  predicted  measured");
-    drop(gate); // one event starts both
+    let start = clock.elapsed();
+    drop(writer); // now both children compute
 
-    let (begin, mut seen, mut times) = (Instant::now(), Vec::new(), 0.0);
-    while times < 0.9 && begin.elapsed().as_secs() < 8 {
-        sleep(Duration::from_secs(1)); // the time in which they compete; on a busy machine, again
-        // This process shares their core: while it looks, neither of them runs.
-        seen = children
-            .iter()
-            .map(|child| look(child.0))
-            .collect::<Result<_>>()?;
-        times = seen.iter().map(|(_, _, time)| time).sum();
+    let mut rows = Vec::new();
+    // On a busy machine, others have the core for most of the time. Then a
+    // second is not enough, and this goes on. The verdict counts all of it.
+    for _ in 0..8 {
+        sleep(Duration::from_secs(1)); // the children compete
+        rows = evidence::look(&children)?; // CPU times, and the notes
+        if evidence::had_enough_time(&rows) {
+            break;
+        }
     }
-    let weights: f64 = seen.iter().map(|(_, weight, _)| weight).sum();
-    let mut off = 0.0;
-    for (child, (nice, weight, time)) in children.iter().zip(&seen) {
-        let (predicted, measured) =
-            (100.0 * weight / weights, 100.0 * time / times);
-        let bar = "█".repeat((measured / 4.0).round() as usize);
-        println!(
-            "{:>7}{nice:>6}{weight:>8}{time:>8.3} s{predicted:>9.1} %{measured:>8.1} % {bar}",
-            child.0
-        );
-        off = f64::abs(measured - predicted);
-    }
-    let nicer = args.nice == 0 || seen[1].0 > seen[0].0;
-    ensure!(
-        nicer,
-        "both have nice value {}: nothing is nicer",
-        seen[0].0
-    );
-    ensure!(
-        off <= 3.0,
-        "measured and predicted share are {off:.1} percentage points apart"
-    );
-    println!(
-        "\nmeasured and predicted share are {off:.1} percentage points apart"
-    );
-    Ok(())
+    drop(children); // kills and reaps them
+    evidence::draw(core, start, &rows);
+
+    // Both must have had turns, and never at once. By the kernel's CPU times,
+    // their shares must be as their weights predict, within 3 points of 100.
+    evidence::judge(&rows, args.nice)
 }
 
-/// Nice value and CPU time in seconds, as the kernel has them, and between them the table's weight.
-fn look(child: Pid) -> Result<(i32, f64, f64)> {
-    // SAFETY: getpriority(2) takes and returns numbers.
-    let nice =
-        unsafe { libc::getpriority(libc::PRIO_PROCESS, child.as_raw() as _) };
-    let schedstat = fs::read_to_string(format!("/proc/{child}/schedstat"))
-        .context("CPU time")?;
-    let nanoseconds: f64 =
-        schedstat.split(' ').next().unwrap_or_default().parse()?;
-    Ok((nice, WEIGHT[(nice + 20) as usize].into(), nanoseconds / 1e9))
+/// What each child does: it computes, and notes when it had the core.
+fn compute(
+    mut reader: PipeReader,
+    writer: PipeWriter,
+    clock: Instant,
+    notes: &[Note],
+) -> ! {
+    // Only for a lecture: in 10 s a signal ends this process in any case.
+    // In a real program, remove it.
+    alarm::set(10);
+    drop(writer); // the child's copy: a read waits while any copy is open
+    let end_of_file = reader.read(&mut [0]); // when the parent has dropped its
+    if end_of_file.is_err() {
+        exit(1);
+    }
+
+    let mut turn = 0;
+    let mut last = clock.elapsed();
+    notes[turn].set_start(last);
+    while turn + 1 < notes.len() {
+        let now = clock.elapsed(); // this is all that the child computes
+        if now - last < GAP {
+            notes[turn].set_end(now); // the turn goes on
+        } else {
+            // It had lost the core, and has just got it back: the next turn.
+            turn += 1;
+            notes[turn].set_start(now);
+        }
+        last = now;
+    }
+    exit(1) // not reached: there are more notes than turns in 10 s
 }
 
-/// Lets this process run on no other core than the one it is on now.
+/// However main ends, its children are dropped. So they end, too.
+impl Drop for Child {
+    fn drop(&mut self) {
+        // If one of these fails, the child is gone already.
+        _ = kill(self.pid, Signal::SIGKILL);
+        _ = waitpid(self.pid, None);
+    }
+}
+
+/// From now on, this process runs on no other core than this one.
 #[cfg(target_os = "linux")]
 fn pin_to_this_core() -> Result<usize> {
     use nix::sched::{CpuSet, sched_getcpu, sched_setaffinity};
-    let (core, mut only) = (sched_getcpu()?, CpuSet::new());
-    only.set(core)?;
-    sched_setaffinity(Pid::from_raw(0), &only)
-        .context("cannot pin to a core")?;
+    let this_process = Pid::from_raw(0);
+    let core = sched_getcpu()?;
+    let mut cores = CpuSet::new(); // empty
+    cores.set(core)?;
+    sched_setaffinity(this_process, &cores).context("cannot pin to a core")?;
     Ok(core)
 }
 
 #[cfg(not(target_os = "linux"))]
 fn pin_to_this_core() -> Result<usize> {
-    eprintln!(
-        "cannot run here: it pins processes to a core, and knows the weights, of Linux only"
-    );
-    std::process::exit(77)
+    eprintln!("cannot run here: the calls and the weights are Linux's");
+    exit(77)
 }

@@ -42,8 +42,8 @@ fn main() -> Result<()> {
         exit(77);
     }
 
-    // If whoever started this ignores SIGCHLD, so would this process, and the
-    // kernel would reap its child at once.
+    // SIGCHLD tells a parent that a child has ended. If it is ignored, which a
+    // process inherits, the kernel reaps at once: set the default.
     // SAFETY: the default is set, not a function of this program.
     unsafe { signal(Signal::SIGCHLD, SigHandler::SigDfl) }?;
 
@@ -56,11 +56,12 @@ fn main() -> Result<()> {
     // SAFETY: there is no other thread, whose locks the child would copy.
     let result = unsafe { fork() }.context("fork refused")?;
     let child = match result {
-        ForkResult::Child => become_another_program(&args),
+        ForkResult::Child => become_another_program(&args), // never returns
         ForkResult::Parent { child } => child,
     };
 
     wait_without_reaping(child)?; // waitid, with WNOWAIT
+    // The process with the PID that fork gave: which program did it run?
     let new_name = read_status(child, "Name")?;
     let state = read_status(child, "State")?;
     println!("exit                   {child:<8}ran {new_name:?}, is {state}");
@@ -74,7 +75,8 @@ fn main() -> Result<()> {
     };
     println!("check   {parent:<7}──────▶ {child:<8}kill: {error}");
 
-    // Another name, a zombie until it is reaped, the right code, then no PID.
+    // The child must have another name, be a zombie until it is reaped, and
+    // have ended with the right code. Then no process must have its PID.
     ensure!(new_name != old_name, "exec failed: still {old_name}");
     ensure!(state == "Z (zombie)", "{child} was no zombie: {state}");
     let code = i32::from(args.exit_code);
@@ -82,6 +84,7 @@ fn main() -> Result<()> {
         status == WaitStatus::Exited(child, code),
         "exit code {code} was expected, and waitpid said {status:?}"
     );
+    // ESRCH: there is no such process.
     ensure!(error == Errno::ESRCH, "reaped, but PID {child} exists");
     println!("\nPID {child} ran {old_name:?}, and after exec {new_name:?}");
     println!("its parent got exit code {code}, then PID {child} was gone");
@@ -103,9 +106,8 @@ fn become_another_program(args: &Args) -> ! {
     // By custom, the first argument is the program's own name.
     let script = format!("exit {}", args.exit_code);
     let script = CString::new(script).expect("no NUL byte in it");
+    // exec returns only if it fails: its result is never Ok.
     let Err(error) = execvp(&args.program, &[&args.program, c"-c", &script]);
-
-    // exec returns only if it fails.
     eprintln!("child {child}: execvp {:?}: {error}", args.program);
     exit(127) // as a shell does if there is no such command
 }

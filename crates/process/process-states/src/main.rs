@@ -4,11 +4,14 @@
 //! a core, and for nothing else. A blocked process waits for data, a delayed
 //! one for a time to be over, a suspended one for the signal SIGCONT.
 //! A zombie has exited. It waits for its parent to reap it, that is, to ask
-//! how it ended. Here six children share one core, and each gets one event.
+//! how it ended. Here six children and their parent share one core, and each
+//! child gets one event. The kernel has fewer words for the states: it calls
+//! blocked and delayed both "sleeping".
 //!
 //! Predict:  two processes compute for ever on one core. Which state has each?
 //! Try:      cargo run -p process-states -- --delay 2
 //! Try:      cargo run -p process-states -- --delay 5 & sleep 2; ps l --ppid $!
+//!           # while it runs, ps shows the states of the children
 //! See also: zombie-creation, more about zombies; fair-scheduling, how
 //!           processes share a core.
 
@@ -40,8 +43,8 @@ fn main() -> Result<()> {
     let args = Args::parse();
     let delay = Duration::from_secs(args.delay);
 
-    // If whoever started this ignores SIGCHLD, so would this process, and the
-    // kernel would reap the zombie at once.
+    // SIGCHLD tells a parent that a child has ended. If it is ignored, which a
+    // process inherits, the kernel reaps at once: set the default.
     // SAFETY: the default is set, not a function of this program.
     unsafe { signal(Signal::SIGCHLD, SigHandler::SigDfl) }?;
 
@@ -56,7 +59,8 @@ fn main() -> Result<()> {
     let suspended = start(stop_then_compute)?;
     let zombie = start(exit_at_once)?;
 
-    // Each look waits until the child is in this state, and prints it.
+    // Each look waits until the child is in this state, and prints it. If it
+    // is not after some seconds, the state that it has is printed and judged.
     evidence::print_heading("child");
     let before = [
         look("ready or executing", first, State::Runnable)?,
@@ -84,7 +88,7 @@ fn main() -> Result<()> {
     writer.write_all(b"x")?; // one byte
     after.push(look("a byte in the pipe", blocked, State::Runnable)?);
 
-    // The event of this child needs no call: its time is over.
+    // The event of this child was in the meantime: its time is over.
     after.push(look("end of the sleep", delayed, State::Runnable)?);
 
     kill(suspended, Signal::SIGCONT)?;
@@ -101,8 +105,9 @@ fn main() -> Result<()> {
 
     evidence::draw(core, &turns);
 
-    // Each event led to a new state. The first two had the core in turns:
-    // together no longer than the time that passed.
+    // Each event must have led to a new state. The first two must have had the
+    // core in turns: together no longer than the time that passed. With a core
+    // each, it would be twice as long.
     evidence::judge(&before, &after, &turns)
 }
 
