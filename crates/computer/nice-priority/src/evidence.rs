@@ -389,8 +389,8 @@ mod tests {
     #[test]
     fn turns_must_not_overlap_by_more_than_is_noticed() {
         assert!(judge(&taking_turns(2, 0.0), 0).is_ok());
-        assert!(judge(&taking_turns(2, 0.09), 0).is_ok());
-        assert!(judge(&taking_turns(2, 0.11), 0).is_err());
+        assert!(judge(&taking_turns(2, 0.9), 0).is_ok());
+        assert!(judge(&taking_turns(2, 1.1), 0).is_err());
     }
 
     #[test]
