@@ -1,123 +1,134 @@
-//! Condition variable: a thread sleeps until another one tells it that something has changed.
+//! Condition variable: threads sleep until another thread changes something.
 //!
-//! A mutex keeps two threads apart, but does not say who is next: often the one that just had it.
-//! To alternate they share whose turn it is, under the mutex, and wait until it is their own. Who
-//! is woken knows only that something may have changed: the wait stands in a loop that looks again.
-//! Sources: std::sync::Condvar; pthread_cond_wait(3p), "Condition Wait Semantics".
+//! A mutex protects data: a thread locks it, uses the data and unlocks it, and
+//! meanwhile no other thread can lock it. But it does not say which thread is
+//! next. Here threads add to a list, at first with a mutex alone. In a second
+//! run the mutex protects the list and the number of the thread whose turn it
+//! is. A thread that locks the mutex out of turn waits on a condition variable:
+//! it unlocks the mutex again and sleeps, until another thread has changed the
+//! turn and wakes all that sleep.
 //!
-//! Predict:  two threads write to one list under one mutex, 30 times each. In which order?
-//! Try:      cargo run -p condvar-handoff -- --spurious
+//! Predict:  in which order do 3 threads add to a list with a mutex alone?
+//! Try:      cargo run -p condvar-handoff -- --threads 9   # twice: the same?
 //! See also: semaphore-limit, built from the same two parts.
 
-use std::sync::{Condvar, Mutex};
-use std::{process, thread};
+mod evidence;
 
-use anyhow::ensure;
+use std::sync::{Condvar, Mutex};
+use std::thread::Builder;
+
+use anyhow::{Context, Result};
 use clap::{Parser, value_parser};
+
+/// How often each thread adds its number to the list.
+const TURNS: usize = 8;
+
+/// The list of the first run, protected by a mutex alone.
+static LIST: Mutex<Vec<u8>> = Mutex::new(Vec::new());
+
+/// What the mutex protects in the second run.
+struct Shared {
+    list: Vec<u8>,
+    /// The number of the thread that may add to the list
+    turn: u8,
+    /// How often a thread was woken; shown beside the list
+    woken: u32,
+}
+
+static SHARED: Mutex<Shared> = Mutex::new(Shared {
+    list: Vec::new(),
+    turn: 1,
+    woken: 0,
+});
+
+/// Threads wait on it until `turn` changes.
+static TURN_CHANGED: Condvar = Condvar::new();
 
 #[derive(Parser)]
 #[command(about)]
 struct Args {
-    /// Turns of each thread
-    #[arg(long, default_value_t = 30, value_parser = value_parser!(u16).range(1..=1000))]
-    turns: u16,
-    /// Let a third thread call notify_all until ten wake-ups came before anybody's turn
-    #[arg(long)]
-    spurious: bool,
+    /// Threads that add to the list
+    #[arg(long, default_value_t = 3)]
+    #[arg(value_parser = value_parser!(u8).range(2..=9))]
+    threads: u8,
 }
 
-/// What the mutex protects. Turn 0 is nobody's.
-#[derive(Default)]
-struct Shared {
-    turn: u8,
-    list: Vec<u8>,
-    woken: u32,
-    too_early: u32,
-}
-
-fn main() -> anyhow::Result<()> {
+fn main() -> Result<()> {
     let args = Args::parse();
-    println!(
-        "2 threads add to one list, {} times each: ▀ thread 1, ▄ thread 2\n",
-        args.turns
-    );
-    let (unordered, ordered) = (run(&args, false), run(&args, true));
-    let runs = [
-        ("mutex alone", &unordered),
-        ("mutex and condition variable", &ordered),
-    ];
-    for (label, Shared { list, .. }) in runs {
-        let picture = list
-            .iter()
-            .take(60)
-            .map(|&me| if me == 1 { '▀' } else { '▄' });
-        println!("{label}:\n{}\n", picture.collect::<String>());
+    let last = args.threads; // the number of the last thread; the first is 1
+    println!("{last} threads add their number to a list, {TURNS} times each\n");
+
+    run_with_mutex_alone(last)?;
+    let list = LIST.lock().unwrap();
+    evidence::print_list("mutex alone", &list);
+
+    run_with_condition_variable(last)?;
+    let shared = SHARED.lock().unwrap();
+    evidence::print_list("mutex and condition variable", &shared.list);
+
+    // With the mutex alone, some entries must be out of turn. That is luck, but
+    // nothing would put all of them in turn. With the condition variable as
+    // well, all of them must be in turn: 1, 2, 3, 1, 2, 3.
+    evidence::judge(&list, &shared, last)
+}
+
+fn run_with_mutex_alone(last: u8) -> Result<()> {
+    // No thread adds before all exist: the first one would be alone.
+    let locked = LIST.lock().unwrap();
+    let mut threads = Vec::new();
+    for me in 1..=last {
+        let thread = Builder::new().spawn(move || add_at_any_time(me));
+        threads.push(thread.context("cannot start a thread")?);
     }
-    let Shared {
-        list,
-        woken,
-        too_early,
-        ..
-    } = ordered;
-    ensure!(
-        list == [1, 2].repeat(args.turns.into()),
-        "the threads do not alternate: {list:?}"
-    );
-    ensure!(
-        too_early >= 10 || !args.spurious,
-        "only {too_early} wake-ups came too early"
-    );
-    println!(
-        "woken {woken} times; sent back to sleep by the loop, as too early: {too_early}"
-    );
-    let longest_run = unordered
-        .list
-        .chunk_by(|one, next| one == next)
-        .map(<[u8]>::len)
-        .max();
-    println!(
-        "{} entries in strict alternation; with the mutex alone, up to {} in a row",
-        list.len(),
-        longest_run.unwrap_or(0)
-    );
+    drop(locked); // unlocks the mutex: now they add
+    for thread in threads {
+        thread.join().unwrap();
+    }
     Ok(())
 }
 
-/// Lets both threads write, either whenever they get the mutex, or each only when it is its turn.
-fn run(args: &Args, take_turns: bool) -> Shared {
-    let (mutex, changed) = (Mutex::new(Shared::default()), Condvar::new());
-    let write = |me: u8| {
-        for _ in 0..args.turns {
-            let mut shared = mutex.lock().unwrap();
-            // A loop and not an `if`, as the turn may still be the other one's.
-            while take_turns && shared.turn != me {
-                shared = changed.wait(shared).unwrap(); // unlocks, sleeps, is woken, locks again
-                shared.woken += 1;
-                shared.too_early += u32::from(shared.turn != me);
-            }
-            shared.list.push(me);
-            shared.turn = 3 - me; // the other one's
-            changed.notify_one();
+/// What each thread does in the first run. `me` is its number.
+fn add_at_any_time(me: u8) {
+    for _ in 0..TURNS {
+        let mut list = LIST.lock().unwrap();
+        list.push(me);
+        drop(list); // unlocks the mutex
+    }
+}
+
+fn run_with_condition_variable(last: u8) -> Result<()> {
+    let locked = SHARED.lock().unwrap(); // no thread adds before all exist
+    let mut threads = Vec::new();
+    for me in 1..=last {
+        let thread = Builder::new().spawn(move || add_in_turn(me, last));
+        threads.push(thread.context("cannot start a thread")?);
+    }
+    drop(locked); // unlocks the mutex: now they add
+    for thread in threads {
+        thread.join().unwrap();
+    }
+    Ok(())
+}
+
+/// What each thread does in the second run. `me` is its number.
+fn add_in_turn(me: u8, last: u8) {
+    for _ in 0..TURNS {
+        let mut shared = SHARED.lock().unwrap();
+        // A loop: all threads are woken, though only one has its turn.
+        while shared.turn != me {
+            // wait unlocks the mutex, sleeps until it is woken, and locks it
+            // again. `shared` stands for the lock: it is given and taken back.
+            shared = TURN_CHANGED.wait(shared).unwrap();
+            shared.woken += 1;
         }
-    };
-    thread::scope(|scope| {
-        let mut shared = mutex.lock().unwrap(); // neither begins before both exist
-        for me in [1, 2] {
-            if let Err(error) =
-                thread::Builder::new().spawn_scoped(scope, move || write(me))
-            {
-                eprintln!("cannot start a thread: {error}");
-                process::exit(1);
-            }
-        }
-        while take_turns && args.spurious && shared.too_early < 10 {
-            drop(shared);
-            changed.notify_all(); // though nothing has changed
-            thread::yield_now();
-            shared = mutex.lock().unwrap();
-        }
-        shared.turn = 1;
-        changed.notify_all();
-    });
-    mutex.into_inner().unwrap()
+        shared.list.push(me);
+        shared.turn = next(me, last);
+        TURN_CHANGED.notify_all(); // wakes all threads that sleep in wait
+        drop(shared); // unlocks the mutex, so that one of them goes on
+    }
+}
+
+/// The thread whose turn comes after that of `thread`.
+fn next(thread: u8, last: u8) -> u8 {
+    if thread == last { 1 } else { thread + 1 }
 }

@@ -1,148 +1,130 @@
-//! Deadlock: two threads hold one lock each, and each waits for the lock of the other one.
+//! Deadlock: threads wait for each other in a circle, and so for ever.
 //!
-//! No error, no CPU time, no end: nothing tells of it, one can only look whether anything moves.
-//! It takes a cycle of waiting, and where all take their locks in one order, none can close.
-//! Opposite orders often go well, so tests miss them; here a barrier makes sure that they do not.
-//! Sources: proc(5), futex(2); Coffman, Elphick, Shoshani, "System Deadlocks", 1971.
+//! A mutex is a lock. Only one thread at a time can hold it. Another thread
+//! that locks it has to wait until the holder unlocks it.
+//! Here two threads need lock A and lock B at the same time, again and again.
+//! In the first run both threads lock A before B. In the second run thread 1
+//! still does, but thread 2 locks B before A.
 //!
-//! Predict:  two threads wait for each other. What does the kernel see, and what does it do?
-//! Try:      cargo run -p deadlock -- --no-barrier (when, or whether, is luck)
+//! Predict:  how much CPU time do two threads in a deadlock use?
+//! Try:      cargo run -p deadlock -- --no-barrier   # a deadlock only by luck
 //! See also: mutex-fix, what a lock is good for.
 
-use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+mod evidence;
+
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Barrier, Mutex};
+use std::thread::{Builder, sleep};
 use std::time::Duration;
-use std::{fs, process, thread};
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
 
-static LOCKS: [Mutex<()>; 2] = [const { Mutex::new(()) }; 2]; // A and B
+/// A mutex protects data. These two protect none, and that is written (). Only
+/// the order of locking matters here.
+static LOCK_A: Mutex<()> = Mutex::new(());
+static LOCK_B: Mutex<()> = Mutex::new(());
+
+/// A barrier for 2 threads: the thread that comes first waits for the second.
+/// So each thread holds one lock before either of them asks for its other one.
 static EACH_HOLDS_ONE: Barrier = Barrier::new(2);
-static HELD: [AtomicUsize; 2] = [const { AtomicUsize::new(0) }; 2]; // locks, by each thread
-static DONE: AtomicUsize = AtomicUsize::new(0); // rounds: a thread had both locks
-const ROUNDS: usize = 100_000; // per thread
+
+/// How often each thread needs both locks.
+const ROUNDS: u32 = 100_000;
+
+/// How often both locks were held in this run, by thread 1 or thread 2.
+static ROUNDS_DONE: AtomicU32 = AtomicU32::new(0);
 
 #[derive(Parser)]
 #[command(about)]
 struct Args {
-    /// Leave out the barrier: whether, and when, the threads deadlock is luck
+    /// Leave out the barrier: whether there is a deadlock is luck
     #[arg(long)]
     no_barrier: bool,
 }
 
 fn main() -> Result<()> {
     let args = Args::parse();
-    if !fs::exists("/proc/self/task")? {
-        eprintln!(
-            "cannot run here: it reads the threads' states from Linux's /proc"
-        );
-        process::exit(77);
-    }
-    println!("one order: both threads take lock A, then B");
-    let (left, in_order) = run(["AB", "AB"], false)?;
-    ensure!(
-        left.is_empty() && in_order == 2 * ROUNDS,
-        "after {in_order} rounds: {left:?}"
-    );
-    println!("both threads have ended, after {in_order} rounds\n");
+    evidence::exit_unless_the_kernel_tells(); // 77: it cannot run here
 
-    println!(
-        "opposite order: thread 1 takes lock A, then B; thread 2 takes B, then A"
-    );
-    let orders = ["AB", "BA"];
-    let (stuck, done) = run(orders, !args.no_barrier)?;
-    if args.no_barrier && done == 2 * ROUNDS {
-        println!(
-            "both threads have ended, after {done} rounds: no deadlock this time"
-        );
+    println!("same order: both threads lock A, then B");
+    start_in_same_order()?;
+    // The threads that are left when all have ended or are stuck.
+    let left = evidence::wait_until_nothing_moves()?;
+    let same_order = ROUNDS_DONE.swap(0, Ordering::Relaxed); // read, set to 0
+    ensure!(left.is_empty(), "stuck after {same_order} rounds");
+    println!("both threads have ended, after {same_order} rounds\n");
+
+    println!("opposite order: thread 1 locks A, then B; thread 2 B, then A");
+    let meet = !args.no_barrier;
+    start_in_opposite_order(meet)?;
+    let before = evidence::wait_until_nothing_moves()?;
+    sleep(Duration::from_millis(50)); // a thread that is not stuck goes on
+    let after = evidence::look()?; // the same threads, if they are stuck
+    let opposite_order = ROUNDS_DONE.load(Ordering::Relaxed);
+    if args.no_barrier && opposite_order == 2 * ROUNDS {
+        println!("both threads have ended, after {opposite_order} rounds");
+        println!("no deadlock this time");
         return Ok(());
     }
-    ensure!(stuck.len() == 2, "no deadlock in {done} rounds: {stuck:?}");
-    println!(
-        "   thread    TID  holds  waits for  state  sleeps in               CPU time"
-    );
-    for (i, [name, tid, state, sleeps_in, time]) in stuck.iter().enumerate() {
-        let (holds, wants) = orders[i].split_at(HELD[i].load(Relaxed));
-        let [left, right] = [["┌▶", "─┐"], ["└─", "◀┘"]][i];
-        print!(
-            "{left} {name:<6}{tid:>7}  {holds:<5}  {wants:<9}  {state:<5}  "
-        );
-        println!("{sleeps_in:<19}{time:>10} ns {right}");
-        ensure!(
-            holds.len() == 1 && LOCKS[i].try_lock().is_err(),
-            "thread {name} holds no lock"
-        );
-    }
-    println!("no change in 50 ms\n");
-    println!(
-        "opposite order: stuck after {done} rounds; one order: all {in_order} done"
-    );
-    Ok(()) // this ends the process, and with it the stuck threads
+    evidence::print_table(&before, &after);
+
+    // In the same order all rounds must have been done, in opposite order not.
+    // There thread 1 must wait for lock B and thread 2 for lock A, while both
+    // locks are held. During the 50 ms no thread must have used CPU time.
+    evidence::judge(same_order, opposite_order, &before, &after)
+} // When main returns, the process ends, and with it the stuck threads.
+
+fn start_in_same_order() -> Result<()> {
+    // No barrier: thread 1 would wait there with lock A, which thread 2 needs
+    // before it comes to the barrier.
+    let meet = false;
+    let thread_1 = Builder::new().name("thread 1".to_string());
+    let thread_2 = Builder::new().name("thread 2".to_string());
+    thread_1
+        .spawn(move || a_then_b(&LOCK_A, &LOCK_B, meet))
+        .context("cannot start a thread")?;
+    thread_2
+        .spawn(move || a_then_b(&LOCK_A, &LOCK_B, meet))
+        .context("cannot start a thread")?;
+    Ok(())
 }
 
-/// Lets two threads take both locks, and waits until nothing moves: they have ended or are stuck.
-/// Returns those that are left, and in how many rounds a thread held both locks.
-fn run(
-    orders: [&'static str; 2],
-    barrier: bool,
-) -> Result<(BTreeSet<[String; 5]>, usize)> {
-    for (i, order) in orders.into_iter().enumerate() {
-        let work =
-            move || (0..ROUNDS).for_each(|_| take_both(i, order, barrier));
-        let thread = thread::Builder::new().name((i + 1).to_string());
-        thread.spawn(work).context("cannot start a thread")?;
-    }
-    loop {
-        let before = look()?;
-        thread::sleep(Duration::from_millis(50)); // standing still is no event: look again later
-        let threads = look()?;
-        if threads == before
-            && threads.iter().all(|[_, _, state, ..]| state == "S")
-        {
-            return Ok((threads, DONE.swap(0, Relaxed)));
+/// Nothing joins these threads: stuck ones never end.
+fn start_in_opposite_order(meet: bool) -> Result<()> {
+    let thread_1 = Builder::new().name("thread 1".to_string());
+    let thread_2 = Builder::new().name("thread 2".to_string());
+    thread_1
+        .spawn(move || a_then_b(&LOCK_A, &LOCK_B, meet))
+        .context("cannot start a thread")?;
+    thread_2
+        .spawn(move || b_then_a(&LOCK_A, &LOCK_B, meet))
+        .context("cannot start a thread")?;
+    Ok(())
+}
+
+fn a_then_b(lock_a: &Mutex<()>, lock_b: &Mutex<()>, meet: bool) {
+    for _ in 0..ROUNDS {
+        let held_a = lock_a.lock().unwrap();
+        if meet {
+            EACH_HOLDS_ONE.wait();
         }
+        let held_b = lock_b.lock().unwrap(); // in a deadlock: waits for ever
+        ROUNDS_DONE.fetch_add(1, Ordering::Relaxed);
+        drop(held_b); // unlocks lock B
+        drop(held_a); // unlocks lock A
     }
 }
 
-fn take_both(thread: usize, order: &str, barrier: bool) {
-    let [first, second] =
-        [0, 1].map(|i| &LOCKS[usize::from(order.as_bytes()[i] - b'A')]);
-    let _first = first.lock().unwrap();
-    HELD[thread].store(1, Relaxed);
-    if barrier {
-        EACH_HOLDS_ONE.wait();
+fn b_then_a(lock_a: &Mutex<()>, lock_b: &Mutex<()>, meet: bool) {
+    for _ in 0..ROUNDS {
+        let held_b = lock_b.lock().unwrap();
+        if meet {
+            EACH_HOLDS_ONE.wait();
+        }
+        let held_a = lock_a.lock().unwrap(); // in a deadlock: waits for ever
+        ROUNDS_DONE.fetch_add(1, Ordering::Relaxed);
+        drop(held_a); // unlocks lock A
+        drop(held_b); // unlocks lock B
     }
-    let _second = second.lock().unwrap(); // in opposite order: each waits here for the other one
-    DONE.fetch_add(1, Relaxed);
-    HELD[thread].store(0, Relaxed); // both are unlocked next
-}
-
-/// Every thread but main: name, TID, state, kernel function that it sleeps in, CPU time in ns.
-fn look() -> Result<BTreeSet<[String; 5]>> {
-    let main = process::id().to_string();
-    let tasks = fs::read_dir("/proc/self/task")?
-        .flatten()
-        .filter(|t| t.file_name() != *main);
-    let thread = |task: fs::DirEntry| {
-        let read = |file| {
-            fs::read_to_string(task.path().join(file)).unwrap_or_default()
-        };
-        let state = read("stat")
-            .rsplit(") ")
-            .next()
-            .unwrap_or_default()
-            .chars()
-            .take(1)
-            .collect();
-        let time = read("schedstat")
-            .split(' ')
-            .next()
-            .unwrap_or_default()
-            .into();
-        let tid = task.file_name().to_string_lossy().into();
-        [read("comm").trim().into(), tid, state, read("wchan"), time]
-    };
-    Ok(tasks.map(thread).collect())
 }
