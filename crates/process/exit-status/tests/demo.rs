@@ -98,6 +98,7 @@ fn the_status_words_are_those_that_any_parent_gets() {
     let verdict = "\n8 of 8 ended as expected, with the same $? in sh\n\
         $? is 137 for exit-137 (word 0x8900) and for sigkill (word 0x0009)\n";
     assert!(text.ends_with(verdict), "{text}");
+    assert!(text.starts_with("child        status  exit code"), "{text}");
     assert!(text.lines().all(|line| line.len() <= 80), "{text}");
 }
 
