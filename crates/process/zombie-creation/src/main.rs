@@ -74,8 +74,9 @@ fn main() -> Result<()> {
     }
     let reaped = evidence::look("reaped", &children)?;
 
-    // It demands: before and after SIGKILL each child is a zombie and has no
-    // memory; each one ended with exit code 7; once reaped, it has no entry.
+    // The verdict demands: before and after SIGKILL each child is a zombie and
+    // has no memory; each one ended with exit code 7; once reaped, it has no
+    // entry.
     evidence::judge(&alive, &exited, &killed, &statuses, &reaped)
 }
 

@@ -1,124 +1,205 @@
-//! What Rust adds: code that could race in its data is not compiled at all.
+//! What Rust adds: rustc looks for bugs that would let threads race.
 //!
-//! Ownership is checked at compile time: one &mut or many &, never both; only what is Send moves
-//! to another thread; nothing borrowed from a lock's guard outlives it. The snippets stand in
-//! src/snippets: handed to rustc as this runs, the refused ones and their accepted twins.
-//! Not refused, as race-condition shows: races in what a program means, with no race in its data.
+//! In a data race a thread writes to a value, while another thread uses it.
+//! Each of three snippets of code has a bug that would let threads do so. Each
+//! has a twin in which the bug is fixed. They are files in src/snippets. This
+//! program hands all six to rustc, and runs the fixed twins.
 //!
-//! Predict:  a counter, a reference count, a lock: which of the bugs does rustc refuse, and why?
-//! Try:      cargo run -p compiler-refuses -- --full 3
-//! See also: race-condition, what the compiler cannot know.
+//! Predict:  which line of each snippet called *_refused.rs does rustc refuse?
+//! Try:      cargo run -p compiler-refuses -- --full 3   # all that rustc says
+//! See also: race-condition, a race that is no data race, so rustc accepts it.
 
 use std::path::Path;
 use std::process::{Command, Output, exit, id};
-use std::{env, fs};
+use std::{env, fs, io};
 
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, value_parser};
+use nix::sys::signal::{SigHandler, Signal, signal};
 
-/// Bug, error code expected, snippet, corrected twin and what that prints.
-const SNIPPETS: [(&str, &str, &str, &str, &str); 3] = [
-    (
-        "two threads write to one counter",
-        "E0499",
-        include_str!("snippets/counter_refused.rs"),
-        include_str!("snippets/counter_accepted.rs"),
-        "2",
-    ),
-    (
-        "a reference count that is not atomic, sent to a thread",
-        "E0277",
-        include_str!("snippets/rc_refused.rs"),
-        include_str!("snippets/rc_accepted.rs"),
-        "6",
-    ),
-    (
-        "data behind a lock, used after unlocking",
-        "E0505",
-        include_str!("snippets/guard_refused.rs"),
-        include_str!("snippets/guard_accepted.rs"),
-        "1",
-    ),
+struct Bug {
+    /// What is wrong
+    what: &'static str,
+    /// The snippets are called NAME_refused.rs and NAME_fixed.rs
+    name: &'static str,
+    /// The text of a file: include_str! reads it when this is compiled
+    refused: &'static str,
+    fixed: &'static str,
+    /// rustc's code for the error. Explained by: rustc --explain E0499
+    code: &'static str,
+    /// What the fixed twin must print
+    prints: &'static str,
+}
+
+const BUGS: [Bug; 3] = [
+    Bug {
+        what: "two threads write to one counter",
+        name: "counter",
+        refused: include_str!("snippets/counter_refused.rs"),
+        fixed: include_str!("snippets/counter_fixed.rs"),
+        code: "E0499",
+        prints: "2",
+    },
+    Bug {
+        what: "a reference count that is not atomic, sent to a thread",
+        name: "rc",
+        refused: include_str!("snippets/rc_refused.rs"),
+        fixed: include_str!("snippets/rc_fixed.rs"),
+        code: "E0277",
+        prints: "6",
+    },
+    Bug {
+        what: "data behind a lock, used after unlocking",
+        name: "guard",
+        refused: include_str!("snippets/guard_refused.rs"),
+        fixed: include_str!("snippets/guard_fixed.rs"),
+        code: "E0505",
+        prints: "2",
+    },
 ];
 
 #[derive(Parser)]
 #[command(about)]
 struct Args {
-    /// Show one bug only, and all that the compiler says of it
-    #[arg(long, value_name = "BUG", value_parser = value_parser!(u64).range(1..=3))]
-    full: Option<u64>,
+    /// Show one bug only, and all that rustc says of it
+    #[arg(long, value_name = "BUG")]
+    #[arg(value_parser = value_parser!(u8).range(1..=3))]
+    full: Option<u8>,
 }
 
 fn main() -> Result<()> {
     let args = Args::parse();
-    if !rustc()
-        .arg("--version")
-        .output()
-        .is_ok_and(|output| output.status.success())
-    {
-        eprintln!(
-            "cannot run here: no rustc works; install it from https://rustup.rs"
-        );
-        exit(77);
-    }
-    let folder = env::temp_dir().join(format!("compiler-refuses-{}", id()));
-    fs::create_dir(&folder).context("cannot write to the temp folder")?;
-    let verdict = ask(&args, &folder);
-    fs::remove_dir_all(&folder)?;
-    verdict
-}
+    set_default_signals()?;
+    exit_unless_rustc_works();
 
-fn ask(args: &Args, folder: &Path) -> Result<()> {
-    let bugs = args
-        .full
-        .map_or(0..SNIPPETS.len(), |bug| bug as usize - 1..bug as usize);
-    let count = bugs.len();
-    for (bug, code, refused, accepted, expected) in &SNIPPETS[bugs] {
-        let verdict = compile(refused, folder)?;
-        let says = String::from_utf8_lossy(&verdict.stderr);
-        let error = says
-            .lines()
-            .find(|line| line.starts_with("error"))
-            .unwrap_or("nothing");
-        println!(
-            "{bug}:\n    {}",
-            if args.full.is_some() {
-                says.trim()
-            } else {
-                error
-            }
-        );
-        ensure!(!verdict.status.success(), "rustc accepted it");
-        ensure!(
-            error.contains(code),
-            "refused for another reason than {code}"
-        );
-
-        let verdict = compile(accepted, folder)?;
-        ensure!(
-            verdict.status.success(),
-            "{}",
-            String::from_utf8_lossy(&verdict.stderr)
-        );
-        let output = Command::new(folder.join("program")).output();
-        let output = output.context("cannot run what rustc made")?;
-        let prints = String::from_utf8_lossy(&output.stdout);
-        println!("    corrected: compiles, runs, prints {prints}");
-        ensure!(prints.trim() == *expected, "and not {expected}");
+    let mut bugs: Vec<&Bug> = BUGS.iter().collect();
+    if let Some(number) = args.full {
+        let index = usize::from(number) - 1;
+        bugs = vec![&BUGS[index]];
     }
-    println!("bugs refused: {count}, corrected programs run: {count}");
+    let mut bugs_refused = 0;
+    let mut twins_run = 0;
+    for bug in bugs {
+        let seen = try_out(bug)?;
+
+        // rustc must refuse the bug, and for the reason that we expect.
+        println!("{}:", bug.what);
+        let error = show_error(&seen.rustc_on_bug, args.full.is_some());
+        let bug_accepted = seen.rustc_on_bug.status.success();
+        ensure!(!bug_accepted, "rustc accepted the bug");
+        ensure!(error.contains(bug.code), "the error is not {}", bug.code);
+        bugs_refused += 1;
+
+        // rustc must accept the fixed twin. It must run, and print the result.
+        let twin_accepted = seen.rustc_on_twin.status.success();
+        let says = String::from_utf8_lossy(&seen.rustc_on_twin.stderr);
+        ensure!(twin_accepted, "rustc refused the fixed twin: {says}");
+        let twin = output_or_exit(seen.twin);
+        ensure!(twin.status.success(), "the twin failed: {}", twin.status);
+        let prints = String::from_utf8_lossy(&twin.stdout);
+        println!("    fixed: compiles, runs, prints {prints}");
+        let right = prints.trim() == bug.prints;
+        ensure!(right, "the twin did not print {}", bug.prints);
+        twins_run += 1;
+    }
+    println!("bugs refused: {bugs_refused}, fixed twins run: {twins_run}");
     Ok(())
 }
 
-fn rustc() -> Command {
-    Command::new(env::var_os("RUSTC").unwrap_or("rustc".into()))
+/// An Output is an exit status, and all that was printed.
+struct Seen {
+    rustc_on_bug: Output,
+    rustc_on_twin: Output,
+    /// Of the fixed twin; an error if it could not start
+    twin: io::Result<Output>,
 }
 
-fn compile(source: &str, folder: &Path) -> Result<Output> {
-    fs::write(folder.join("program.rs"), source)?;
+fn try_out(bug: &Bug) -> Result<Seen> {
+    let folder = env::temp_dir().join(format!("compiler-refuses-{}", id()));
+    let cannot = format!("cannot create {}", folder.display());
+    fs::create_dir(&folder).context(cannot)?;
+
+    let bug_file = format!("{}_refused.rs", bug.name);
+    let rustc_on_bug = compile(&bug_file, bug.refused, &folder);
+    let twin_file = format!("{}_fixed.rs", bug.name);
+    let rustc_on_twin = compile(&twin_file, bug.fixed, &folder);
+    let twin = Command::new(folder.join("program")).output();
+
+    // Removed first: a `?` can end this program, and so can a print that
+    // nobody reads. No file shall stay behind.
+    fs::remove_dir_all(&folder)?;
+    Ok(Seen {
+        rustc_on_bug: rustc_on_bug?,
+        rustc_on_twin: rustc_on_twin?,
+        twin,
+    })
+}
+
+/// Hands a file to rustc. If there is no error, rustc makes a program of it.
+fn compile(file: &str, source: &str, folder: &Path) -> Result<Output> {
+    fs::write(folder.join(file), source)?;
     let mut rustc = rustc();
-    rustc
-        .args(["--edition", "2024", "program.rs"])
-        .current_dir(folder);
+    rustc.args(["--edition", "2024", "-o", "program", file]);
+    rustc.current_dir(folder);
     rustc.output().context("cannot start rustc")
+}
+
+/// rustc, or the compiler that the variable RUSTC names.
+fn rustc() -> Command {
+    match env::var_os("RUSTC") {
+        Some(path) => Command::new(path),
+        None => Command::new("rustc"),
+    }
+}
+
+/// Prints the error and its place, or all that rustc says. Returns the error.
+fn show_error(rustc: &Output, full: bool) -> String {
+    let text = String::from_utf8_lossy(&rustc.stderr);
+    let mut lines = text.lines();
+    let error = lines.find(|line| line.starts_with("error"));
+    let error = error.unwrap_or("no error");
+    if full {
+        println!("{}\n", text.trim());
+    } else {
+        let place = lines.next().unwrap_or_default(); // file, line, column
+        println!("    {error}\n    {place}");
+    }
+    error.to_string()
+}
+
+// From here on: what can be in the way.
+
+fn set_default_signals() -> Result<()> {
+    // SIGCHLD tells a parent that a child has ended. If it is ignored, which a
+    // process inherits, nobody can wait for children, such as rustc. SIGPIPE
+    // ends a program whose output nobody reads. Rust ignores it.
+    for inherited in [Signal::SIGCHLD, Signal::SIGPIPE] {
+        // SAFETY: the default is set, not a function of this program.
+        unsafe { signal(inherited, SigHandler::SigDfl) }?;
+    }
+    Ok(())
+}
+
+fn exit_unless_rustc_works() {
+    let version = rustc().arg("--version").output();
+    let why = match version {
+        Ok(output) if output.status.success() => return,
+        Ok(output) => output.status.to_string(),
+        Err(error) => error.to_string(),
+    };
+    eprint!("cannot run here: no rustc works ({why}); ");
+    eprintln!("to install it: https://rustup.rs");
+    exit(77);
+}
+
+/// A folder can be mounted so that no program in it may run: noexec.
+fn output_or_exit(twin: io::Result<Output>) -> Output {
+    let error = match twin {
+        Ok(output) => return output,
+        Err(error) => error,
+    };
+    let folder = env::temp_dir();
+    eprint!("cannot run here: no program in {} ", folder.display());
+    eprintln!("can run ({error}); set TMPDIR to another folder");
+    exit(77);
 }

@@ -1,145 +1,120 @@
-//! Each thread has a stack of its own; the heap is one for all of them.
+//! Stacks and the heap: who sees it when a value in memory changes?
 //!
-//! A forked child, then some threads, do the same: add 1 to a local variable and to a value on the
-//! heap. The child has its parent's addresses and a copy of all that is there. A thread has another
-//! stack and the very same heap. Sources: fork(2), pthreads(7); proc_pid_maps(5) for the mappings.
+//! A local variable is on a stack, until its function returns. What a Box
+//! points to is on the heap, until the Box is dropped. fork makes a child: a
+//! process that begins with the variables of its parent, at the same addresses.
+//! Here a child adds 1 to a local variable, and 1 to a number on the heap. When
+//! it has ended, some threads do the same, one after the other.
 //!
-//! Predict:  a child, then three threads add 1 to a value on the heap. What does main see of it?
+//! Predict:  a child, then 3 threads add 1 on the heap. What does main see?
 //! Try:      cargo run -p stacks-and-heap -- --threads 8
 //! See also: race-condition, what threads can do to a value that they share.
 
-use std::io::{IsTerminal, stdin};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, mpsc::channel};
-use std::{fs, process, ptr, thread};
+mod evidence;
 
-use anyhow::{Context, Result, anyhow, ensure};
+use std::process::exit;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Sender, channel};
+use std::thread;
+
+use anyhow::{Context, Result};
 use clap::{Parser, value_parser};
-use nix::sys::wait::{WaitStatus, waitpid};
+use nix::sys::signal::{SigHandler, Signal, signal};
+use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, alarm, fork};
 
-const STACK: usize = 2 << 20; // bytes for each thread
+use evidence::Row;
+
+/// Bytes of stack for each thread.
+const STACK_SIZE: usize = 2 * 1024 * 1024;
 
 #[derive(Parser)]
 #[command(about)]
 struct Args {
-    /// Threads that add 1, one after the other, when the child is gone
-    #[arg(long, default_value_t = 3, value_parser = value_parser!(u64).range(1..=8))]
+    /// Threads that add 1, when the child has ended
+    #[arg(long, default_value_t = 3)]
+    #[arg(value_parser = value_parser!(u64).range(1..=8))]
     threads: u64,
 }
 
 fn main() -> Result<()> {
-    let Args { threads } = Args::parse();
-    if !cfg!(target_os = "linux") {
-        eprintln!(
-            "cannot run here: it reads from Linux's /proc where memory is mapped"
-        );
-        process::exit(77);
-    }
-    let mut local = 0;
-    let heap = &Box::new(AtomicU64::new(0));
-    println!(
-        "              local on the stack, in this mapping          value on the heap"
-    );
+    let args = Args::parse();
 
-    // SAFETY: this process has one thread, so the child may do all that a program may.
-    let child = match unsafe { fork() }
-        .map_err(|errno| anyhow!("fork refused: {errno}"))?
-    {
+    // SIGCHLD tells a parent that a child has ended. If it is ignored, which a
+    // process inherits, nobody can wait for children. SIGPIPE ends a program
+    // whose output nobody reads. Rust ignores it. Set the default of both.
+    for inherited in [Signal::SIGCHLD, Signal::SIGPIPE] {
+        // SAFETY: the default is set, not a function of this program.
+        unsafe { signal(inherited, SigHandler::SigDfl) }?;
+    }
+
+    let mut local = 0; // on the stack of main
+    // The number is on the heap. Atomic: several threads may change it.
+    let heap = Box::new(AtomicU64::new(0));
+    evidence::print_header();
+
+    // fork returns twice: in the parent, and in the new child.
+    // SAFETY: there is no other thread, whose locks the child would copy.
+    let result = unsafe { fork() }.context("fork refused")?;
+    let child = match result {
+        ForkResult::Child => add_in_child(&mut local, &heap), // never returns
         ForkResult::Parent { child } => child,
-        ForkResult::Child => {
-            alarm::set(10); // whatever happens to the parent, nothing is left after 10 s
-            local += 1;
-            heap.fetch_add(1, Relaxed); // the same address, but only the child's copy changes
-            let seen = look("forked child", &local, heap);
-            process::exit(seen.map_or(0, |_| heap.load(Relaxed) as i32))
-        }
     };
-    let status = waitpid(child, None)?;
-    ensure!(
-        status == WaitStatus::Exited(child, 1),
-        "the child saw no 1: {status:?}"
-    );
-    let mut stacks = vec![look("main", &local, heap)?];
-    let of_child = heap.load(Relaxed);
+    let status = waitpid(child, None)?; // until the child has ended
+    let after_child = evidence::look(&local, &heap);
+    evidence::print_row("main", &after_child);
 
     println!();
-    let all_seen = &Mutex::new(());
-    thread::scope(|scope| {
-        let _not_yet = all_seen.lock(); // no thread ends before the last has begun: all stacks exist
-        for number in 1..=threads {
-            let (report, reports) = channel();
-            let work = move || {
-                let mut local = 0; // on this thread's own stack
-                local += 1;
-                heap.fetch_add(1, Relaxed); // on the heap of all
-                _ = report.send(look(
-                    &format!("thread {number}"),
-                    &local,
-                    heap,
-                ));
-                drop(all_seen.lock());
-            };
-            let started = thread::Builder::new()
-                .stack_size(STACK)
-                .spawn_scoped(scope, work);
-            started
-                .map_err(|error| anyhow!("cannot start a thread: {error}"))?;
-            stacks.push(reports.recv()??);
-        }
-        look("main", &local, heap)?;
-        if stdin().is_terminal() {
-            println!(
-                "\nThe threads wait. Elsewhere: cat /proc/{}/maps; then Enter",
-                process::id()
-            );
-            stdin().read_line(&mut String::new())?;
-        }
-        anyhow::Ok(())
-    })?;
+    let (sender, receiver) = channel(); // for what the threads see
+    let mut threads: Vec<Row> = Vec::new();
+    // No thread ends while main has this lock, so all stacks exist at once.
+    // It protects no data, which is ().
+    let lock = Mutex::new(());
 
-    stacks.sort();
-    // By distance, not by mapping: with a recent glibc, stacks side by side are one mapping.
-    let apart = stacks
-        .windows(2)
-        .map(|pair| pair[1] - pair[0])
-        .min()
-        .unwrap_or_default();
-    let of_threads = heap.load(Relaxed) - of_child;
-    ensure!(
-        apart >= STACK,
-        "two locals are {apart} bytes apart: on the same stack"
-    );
-    ensure!(
-        (of_child, of_threads) == (0, threads),
-        "main sees {of_child} and {of_threads}"
-    );
-    println!(
-        "\nstacks: {}, each at least {} KiB from the next",
-        stacks.len(),
-        apart >> 10
-    );
-    println!(
-        "heap: main sees {of_child} of the child's 1, {of_threads} of the threads' {threads}"
-    );
-    Ok(())
+    let at_end = thread::scope(|scope| -> Result<Row> {
+        let guard = lock.lock();
+        for number in 1..=args.threads {
+            thread::Builder::new()
+                .stack_size(STACK_SIZE)
+                .spawn_scoped(scope, || add_in_thread(&heap, &sender, &lock))
+                .context("cannot start a thread")?; // returns, and unlocks
+            let seen = receiver.recv()?; // waits until the thread has added 1
+            evidence::print_row(&format!("thread {number}"), &seen);
+            threads.push(seen);
+        }
+        let at_end = evidence::look(&local, &heap);
+        evidence::print_row("main", &at_end);
+        evidence::pause_at_a_terminal()?;
+        drop(guard); // unlocks: now the threads end
+        Ok(at_end)
+    })?; // the scope ends when all its threads have ended
+
+    // The verdict demands: the child saw 1 on the heap, but main still saw 0.
+    // Thread 1 saw 1, thread 2 saw 2, and so on, and at the end main saw them
+    // all. The local variable of main stayed 0. The local variables of main and
+    // of the threads are so far apart that no two of them are on one stack.
+    evidence::judge(status, &after_child, &threads, &at_end)
 }
 
-/// Prints what the caller sees, and where. Returns the address of its local.
-fn look(who: &str, local: &u64, heap: &AtomicU64) -> Result<usize> {
-    let (on_stack, on_heap) =
-        (ptr::from_ref(local).addr(), ptr::from_ref(heap).addr());
-    let maps = fs::read_to_string("/proc/self/maps")?;
-    let bound = |hex| usize::from_str_radix(hex, 16).unwrap_or_default();
-    let mut mappings = maps
-        .lines()
-        .filter_map(|line| line.split_once(' ')?.0.split_once('-'));
-    let mapping = mappings
-        .find(|(begin, end)| (bound(begin)..bound(end)).contains(&on_stack));
-    let (begin, end) = mapping.context("no mapping holds the local")?;
-    let value = heap.load(Relaxed);
-    println!(
-        "{who:<14}{on_stack:x} = {local}  {begin}-{end}  {on_heap:x} = {value}"
-    );
-    Ok(on_stack)
+/// What the child does. Its memory is a copy of its parent's.
+fn add_in_child(local: &mut u64, heap: &AtomicU64) -> ! {
+    // Only for a lecture: in 10 s a signal ends this process in any case.
+    // In a real program, remove it.
+    alarm::set(10);
+
+    *local += 1; // in the child's copy of the stack
+    heap.fetch_add(1, Ordering::Relaxed); // in the child's copy of the heap
+    let seen = evidence::look(local, heap);
+    evidence::print_row("forked child", &seen);
+    exit(seen.heap as i32) // tells main the number on the heap
+}
+
+/// What each thread does.
+fn add_in_thread(heap: &AtomicU64, sender: &Sender<Row>, lock: &Mutex<()>) {
+    let mut local = 0; // on the stack of this thread
+    local += 1;
+    heap.fetch_add(1, Ordering::Relaxed); // on the heap of all threads
+    sender.send(evidence::look(&local, heap)).unwrap();
+    drop(lock.lock()); // waits until main unlocks it
 }

@@ -4,7 +4,7 @@ fn main() {
     let mut counter = 0;
     thread::scope(|scope| {
         scope.spawn(|| counter += 1);
-        scope.spawn(|| counter += 1); // a second thread may write to it as well
+        scope.spawn(|| counter += 1); // a second writer
     });
     println!("{counter}");
 }

@@ -3,8 +3,9 @@ use std::sync::Mutex;
 fn main() {
     let counter = Mutex::new(0);
     let mut guard = counter.lock().unwrap();
-    let value = &mut *guard;
+    let value = &mut *guard; // the number behind the lock
+    *value += 1;
     drop(guard); // unlocks
-    *value += 1; // and this would be done without the lock
+    *value += 1; // another thread may have the lock now
     println!("{}", counter.into_inner().unwrap());
 }

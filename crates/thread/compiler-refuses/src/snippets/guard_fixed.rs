@@ -3,7 +3,8 @@ use std::sync::Mutex;
 fn main() {
     let counter = Mutex::new(0);
     let mut guard = counter.lock().unwrap();
-    let value = &mut *guard;
+    let value = &mut *guard; // the number behind the lock
+    *value += 1;
     *value += 1;
     drop(guard); // unlocks
     println!("{}", counter.into_inner().unwrap());
