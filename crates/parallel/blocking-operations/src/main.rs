@@ -3,9 +3,9 @@
 //! To read from the network blocks: the thread stands still until data arrive.
 //! Here a server on this machine answers each request after 100 ms. First one
 //! thread sends all requests, each when it has the answer to the last one.
-//! Then several threads share the requests, and each waits for its own answer.
+//! Then several threads share as many requests, and each waits for its answer.
 //!
-//! Predict:  8 requests, 8 threads, one core: how many times 100 ms?
+//! Predict:  8 threads share 8 requests, on one core: how many times 100 ms?
 //! Try:      cargo run -p blocking-operations -- --threads 2
 //! Try:      taskset -c 0 cargo run -p blocking-operations   # one core
 //! See also: embarrassingly-parallel, where threads compute and need cores.
@@ -36,7 +36,7 @@ struct Args {
     #[arg(long, default_value_t = 8)]
     #[arg(value_parser = value_parser!(u8).range(2..=16))]
     requests: u8,
-    /// Threads that share them
+    /// Threads that share them; the server has as many
     #[arg(long, default_value_t = 8)]
     #[arg(value_parser = value_parser!(u8).range(2..=16))]
     threads: u8,
@@ -46,7 +46,7 @@ fn main() -> Result<()> {
     let args = Args::parse();
     let server = start_server(args.threads)?;
 
-    let before = evidence::seconds_on_a_core()?; // getrusage
+    let before = evidence::seconds_on_a_core()?; // of all threads together
     let alone = one_thread(server, args.requests)?;
     let together = many_threads(server, args.requests, args.threads)?;
     let on_a_core = evidence::seconds_on_a_core()? - before;
@@ -106,7 +106,7 @@ fn request(server: SocketAddr) -> Result<Wait> {
     let sent = Instant::now();
     let mut connection = TcpStream::connect(server).context("no connection")?;
     connection.write_all(b"?")?;
-    connection.read_exact(&mut [0])?; // blocks until the server has answered
+    connection.read_exact(&mut [0])?; // one byte: blocks until it has come
     Ok(Wait {
         thread: thread::current().id(),
         sent,
@@ -135,7 +135,7 @@ fn serve(listener: &TcpListener) {
     loop {
         if let Err(error) = answer(listener) {
             eprintln!("Error: the server failed: {error}");
-            exit(1); // or its client would wait for ever
+            exit(1); // otherwise its client would wait for ever
         }
     }
 }

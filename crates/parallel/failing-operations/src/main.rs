@@ -60,8 +60,8 @@ struct Worker {
 fn main() -> Result<()> {
     let args = Args::parse();
 
-    // SIGCHLD tells a parent that a child has ended. If it is ignored, which a
-    // process inherits, nobody can wait for children: set the default.
+    // SIGCHLD tells a parent that a child has ended. A process may inherit that
+    // it is ignored, and then nobody can wait for children: set the default.
     // SAFETY: the default is set, not a function of this program.
     unsafe { signal(Signal::SIGCHLD, SigHandler::SigDfl) }?;
 
@@ -83,10 +83,12 @@ fn main() -> Result<()> {
         let round: Vec<Job> = jobs.drain(..count).collect();
 
         for (worker, job) in workers.iter_mut().zip(&round) {
-            // This fails if the worker is dead, and so will its answer below.
+            // This fails if somebody else has killed the worker meanwhile. Then
+            // there is no answer below, and it is replaced there.
             _ = worker.jobs.write_all(&[job.number, job.attempt]);
         }
-        // Now all these workers work, and they have the same deadline.
+        // Now all these workers work, and they have the same deadline. An answer
+        // that has come by then waits in its pipe until it is read.
         let deadline = Instant::now() + PATIENCE;
 
         for (worker, job) in workers.iter_mut().zip(&round) {
@@ -134,9 +136,10 @@ fn start_worker() -> Result<Worker> {
     let result = unsafe { fork() }.context("fork refused")?;
     match result {
         ForkResult::Child => {
-            // While a copy of it is open, the worker waits for jobs, even if
-            // the supervisor is gone.
+            // The ends of the supervisor. A worker waits for jobs for as long as
+            // any process has the end for writing them open, even itself.
             drop(job_writer);
+            drop(answer_reader);
             work(job_reader, answer_writer) // never returns
         }
         ForkResult::Parent { child } => {
