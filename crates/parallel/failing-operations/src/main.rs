@@ -87,8 +87,8 @@ fn main() -> Result<()> {
             // there is no answer below, and it is replaced there.
             _ = worker.jobs.write_all(&[job.number, job.attempt]);
         }
-        // Now all these workers work, and they have the same deadline. An answer
-        // that has come by then waits in its pipe until it is read.
+        // Now all these workers work, and they have the same deadline. An
+        // answer that has come by then waits in its pipe until it is read.
         let deadline = Instant::now() + PATIENCE;
 
         for (worker, job) in workers.iter_mut().zip(&round) {
@@ -136,7 +136,7 @@ fn start_worker() -> Result<Worker> {
     let result = unsafe { fork() }.context("fork refused")?;
     match result {
         ForkResult::Child => {
-            // The ends of the supervisor. A worker waits for jobs for as long as
+            // The ends of the supervisor. A worker waits for jobs as long as
             // any process has the end for writing them open, even itself.
             drop(job_writer);
             drop(answer_reader);

@@ -1,129 +1,295 @@
-use std::process::{Command, Output};
-use std::time::Instant;
+use std::fs;
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Output, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
-fn run(args: &[&str]) -> Output {
-    let demo = env!("CARGO_BIN_EXE_pipeline-stages");
-    Command::new(demo)
-        .args(args)
+use nix::sys::resource::{Resource, setrlimit};
+
+const DEMO: &str = env!("CARGO_BIN_EXE_pipeline-stages");
+
+/// Runs it; ends it after 20 s, so that no test waits for ever.
+fn run_command(command: &mut Command) -> io::Result<Output> {
+    let mut demo = command
         .env_remove("RUST_BACKTRACE")
-        .output()
-        .unwrap()
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while demo.try_wait()?.is_none() {
+        if Instant::now() > deadline {
+            demo.kill()?;
+            panic!("{command:?} hangs");
+        }
+        sleep(Duration::from_millis(5)); // nothing else tells of a deadline
+    }
+    demo.wait_with_output()
 }
 
-/// Name of the stage, and the cells of its timeline.
-type Row = (String, Vec<char>);
+fn run(args: &[&str]) -> Output {
+    run_command(Command::new(DEMO).args(args)).unwrap()
+}
 
-/// Seconds of the pipeline and of its busiest thread, the most items between the first two stages
-/// and their limit, and the timeline's rows.
-fn look(args: &[&str]) -> ([f64; 2], [u32; 2], Vec<Row>) {
+/// What the demo has printed.
+#[derive(Debug)]
+struct Seen {
+    /// Seconds of the pipeline, of its busiest thread, of all its threads
+    pipeline: f64,
+    busiest: f64,
+    together: f64,
+    /// Most sentences between read and split, and how many are allowed
+    most: u32,
+    allowed: u32,
+    rows: Vec<Row>,
+}
+
+/// A thread's row of the timeline.
+#[derive(Debug)]
+struct Row {
+    stage: String,
+    columns: Vec<char>,
+}
+
+impl Row {
+    /// The columns with this sentence.
+    fn columns_of(&self, sentence: u32) -> Vec<usize> {
+        let digit = char::from_digit(sentence, 10).unwrap();
+        let mut places = Vec::new();
+        for (place, column) in self.columns.iter().enumerate() {
+            if *column == digit {
+                places.push(place);
+            }
+        }
+        places
+    }
+}
+
+/// What stands in a line of this text between these two.
+fn between<'a>(text: &'a str, before: &str, after: &str) -> &'a str {
+    let mut lines = text.lines();
+    let found = lines.find_map(|line| {
+        line.strip_prefix(before)?.strip_suffix(after) // one line only
+    });
+    found.unwrap_or_else(|| panic!("no {before:?} in {text}"))
+}
+
+/// Runs the demo, and checks what holds for any arguments.
+fn look(args: &[&str]) -> Seen {
     let begin = Instant::now();
     let output = run(args);
     let elapsed = begin.elapsed().as_secs_f64();
     assert_eq!(output.status.code(), Some(0), "{output:?}");
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let numbers = |start: &str| -> Vec<f64> {
-        let line = text.lines().find(|line| line.starts_with(start)).unwrap();
-        let words = line.split(|c: char| !c.is_ascii_digit() && c != '.');
-        words.filter_map(|word| word.parse().ok()).collect()
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.lines().count() <= 23, "{text}");
+    assert!(text.lines().all(|line| line.len() <= 80), "{text}");
+
+    let seconds = |before| between(&text, before, " s").parse().unwrap();
+    let pipeline = seconds("the pipeline took ");
+    let busiest = seconds("its busiest thread worked ");
+    let together = seconds("all its threads together worked ");
+    assert!(elapsed + 0.001 > pipeline, "outside {elapsed} s: {text}");
+    assert!(busiest <= pipeline, "{text}");
+    assert!(pipeline < (busiest + together) / 2.0, "{text}");
+    assert!(
+        together >= 10.0 * 0.140,
+        "each stage takes its time: {text}"
+    );
+
+    let most =
+        between(&text, "most sentences read and not yet split: ", " allowed");
+    let (most, allowed) = most.split_once(" of ").unwrap();
+    assert!(text.contains("\nwords counted: 272, without a pipeline: 272\n"));
+
+    let mut rows: Vec<Row> = Vec::new();
+    for line in text.lines().skip(2).take_while(|line| !line.is_empty()) {
+        let (stage, columns) = line.split_at(7);
+        rows.push(Row {
+            stage: stage.trim_end().to_string(),
+            columns: columns.chars().collect(),
+        });
+    }
+    let seen = Seen {
+        pipeline,
+        busiest,
+        together,
+        most: most.parse().unwrap(),
+        allowed: allowed.parse().unwrap(),
+        rows,
     };
-    let (times, most) = (numbers("pipeline "), numbers("most items"));
-    let [seconds, busiest, sum] = times.try_into().unwrap();
-    assert!(
-        elapsed + 0.001 >= seconds,
-        "seen from outside: {elapsed} s: {text}"
-    );
-    assert!(
-        sum >= 10.0 * 0.140,
-        "no item goes faster than its stages: {text}"
-    );
-    assert!(
-        busiest <= seconds && seconds < (busiest + sum) / 2.0,
-        "{text}"
-    );
-    let rows = text.lines().filter_map(|line| {
-        let name = ["read", "transform", "aggregate"]
-            .into_iter()
-            .find(|n| line.starts_with(n))?;
-        Some((name.to_string(), line[10..].chars().collect()))
-    });
-    (
-        [seconds, busiest],
-        [most[0] as u32, most[1] as u32],
-        rows.collect(),
-    )
+    seen.check_rows();
+    seen
 }
 
-/// The columns in which `row` has the digit of `item`.
-fn columns(row: &[char], item: usize) -> Vec<usize> {
-    let digit = char::from_digit(item as u32, 10).unwrap();
-    (0..row.len())
-        .filter(|&column| row[column] == digit)
-        .collect()
+impl Seen {
+    /// Each sentence is in three rows, one of each stage, and its stages do
+    /// not overlap. The rows hold as much work as all threads have done.
+    fn check_rows(&self) {
+        let last = self.rows.len() - 1;
+        let mut columns_with_work = 0;
+        for (place, row) in self.rows.iter().enumerate() {
+            let stage = match place {
+                0 => "read",
+                _ if place == last => "count",
+                _ => "split",
+            };
+            assert_eq!(row.stage, stage, "{self:?}");
+            for column in &row.columns {
+                if *column != ' ' {
+                    columns_with_work += 1;
+                }
+            }
+        }
+        for sentence in 0..10 {
+            let mut row_of_stage = Vec::new();
+            let mut columns = Vec::new();
+            for row in &self.rows {
+                let of_row = row.columns_of(sentence);
+                if !of_row.is_empty() {
+                    row_of_stage.push(&row.stage);
+                    columns.push(of_row);
+                }
+            }
+            assert_eq!(row_of_stage, ["read", "split", "count"], "{self:?}");
+            for (earlier, later) in columns.iter().zip(&columns[1..]) {
+                let end = earlier[earlier.len() - 1];
+                assert!(end < later[0], "sentence {sentence}: {self:?}");
+            }
+        }
+        // Each of the 30 pieces of work is rounded to whole columns.
+        let seconds = f64::from(columns_with_work) * 0.020;
+        let difference = (seconds - self.together).abs();
+        assert!(difference < 0.3, "{seconds} s in {self:?}");
+    }
 }
 
 #[test]
-fn stages_overlap_and_keep_the_order_of_each_item() {
-    let ([seconds, busiest], [most, limit], rows) = look(&[]);
-    assert!(
-        seconds >= busiest && busiest >= 10.0 * 0.080,
-        "{seconds} s, {busiest} s"
-    );
-    assert!(limit == 1 + 2 + 1 && most <= limit, "{most}, {limit}");
-    assert_eq!(rows.len(), 3);
-    let [read, transform, aggregate] = [0, 1, 2].map(|row| &rows[row].1);
-    for item in 0..10 {
-        let [read, transform, aggregate] =
-            [read, transform, aggregate].map(|row| columns(row, item));
-        assert!(
-            read[0] < transform[0] && transform[0] < aggregate[0],
-            "item {item}: {rows:?}"
-        );
+fn the_slowest_stage_decides() {
+    let seen = look(&[]);
+    assert!(seen.busiest >= 10.0 * 0.080, "{seen:?}");
+    // A sentence needs its first and last stage, too.
+    assert!(seen.pipeline >= 0.040 + 10.0 * 0.080 + 0.020, "{seen:?}");
+    assert_eq!(seen.allowed, 1 + 2 + 1);
+    assert!(seen.most <= seen.allowed, "{seen:?}");
+    assert_eq!(seen.rows.len(), 3);
+    let reading = &seen.rows[0].columns;
+    let splitting = &seen.rows[1].columns;
+    let mut both = 0;
+    for (one, other) in reading.iter().zip(splitting) {
+        if *one != ' ' && *other != ' ' {
+            both += 1;
+        }
     }
-    let both = read
-        .iter()
-        .zip(transform)
-        .filter(|(a, b)| **a != ' ' && **b != ' ')
-        .count();
-    assert!(
-        both > 0,
-        "reading and transforming never overlapped: {rows:?}"
-    );
+    assert!(both > 0, "two stages never worked at once: {seen:?}");
 }
 
 #[test]
 fn a_second_worker_halves_the_slow_stage() {
-    let ([one, _], ..) = look(&[]);
-    let ([two, _], _, rows) = look(&["--workers", "2"]);
-    assert!(
-        two >= 5.0 * 0.080 && two < one,
-        "{two} s, with one worker {one} s"
-    );
-    let workers: Vec<_> = rows
-        .iter()
-        .filter(|(name, _)| name == "transform")
-        .collect();
-    assert_eq!(workers.len(), 2);
-    for item in 0..10 {
-        let did = workers
-            .iter()
-            .filter(|(_, row)| !columns(row, item).is_empty())
-            .count();
-        assert_eq!(
-            did, 1,
-            "item {item} is transformed by one of them: {rows:?}"
-        );
-    }
+    let one = look(&[]);
+    let two = look(&["--workers", "2"]);
+    assert!(two.pipeline >= 5.0 * 0.080, "{two:?}");
+    assert!(two.pipeline < one.pipeline, "{two:?}, one worker: {one:?}");
+    assert_eq!(two.rows.len(), 4);
+    assert_eq!(two.allowed, 1 + 2 + 2);
 }
 
 #[test]
-fn back_pressure_keeps_the_queues_short() {
-    let (_, [short, limit], _) = look(&["--bound", "1"]);
-    assert!(limit == 1 + 1 + 1 && short <= limit, "{short}, {limit}");
-    let (_, [long, _], _) = look(&["--bound", "10"]);
+fn back_pressure_keeps_the_channel_short() {
+    let short = look(&["--bound", "1"]);
+    let long = look(&["--bound", "10"]);
+    assert_eq!(short.allowed, 1 + 1 + 1);
+    assert_eq!(long.allowed, 1 + 10 + 1);
+    assert!(short.most <= short.allowed, "{short:?}");
     assert!(
-        long > short,
-        "with room for ten the reader runs ahead: {long}, {short}"
+        long.most > short.allowed,
+        "read does not run ahead: {long:?}"
     );
+}
+
+/// Seen from outside: main, a thread that reads, and the workers. They have
+/// all started before the first of them ends.
+#[cfg(target_os = "linux")]
+#[test]
+fn the_kernel_sees_a_thread_for_each_stage() {
+    let mut command = Command::new(DEMO);
+    command.args(["--workers", "3"]).stdout(Stdio::null());
+    let mut demo = command.spawn().unwrap();
+    let tasks = format!("/proc/{}/task", demo.id());
+    let mut most = 0;
+    while demo.try_wait().unwrap().is_none() {
+        let count = fs::read_dir(&tasks).map_or(0, Iterator::count);
+        most = most.max(count);
+        sleep(Duration::from_millis(5)); // how often it looks
+    }
+    assert_eq!(most, 1 + 1 + 3);
+}
+
+/// The threads wait rather than compute.
+#[cfg(target_os = "linux")]
+#[test]
+fn one_core_is_enough() {
+    let mut command = Command::new("taskset");
+    let Ok(output) = run_command(command.args(["-c", "0", DEMO])) else {
+        return eprintln!("not tested: there is no taskset");
+    };
+    if output.stderr.starts_with(b"taskset") {
+        return eprintln!("not tested: core 0 is not ours");
+    }
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+}
+
+/// Exit code 1 and a sentence: neither a panic, nor a wait for ever.
+fn assert_refused(output: &Output) {
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        message.starts_with("Error: cannot start a thread\n"),
+        "{message}"
+    );
+    assert!(!message.contains("panicked"), "{message}");
+    assert!(output.stdout.is_empty(), "{output:?}");
+}
+
+/// No stack is that large, so the first thread cannot start.
+#[test]
+fn says_so_if_no_thread_can_start() {
+    let mut demo = Command::new(DEMO);
+    demo.env("RUST_MIN_STACK", (1_u64 << 62).to_string());
+    assert_refused(&run_command(&mut demo).unwrap());
+}
+
+/// There is room for one stack, but not for two: the thread that reads has
+/// started when the next one cannot.
+#[cfg(target_os = "linux")]
+#[test]
+fn nobody_waits_if_a_later_thread_cannot_start() {
+    let mut demo = Command::new(DEMO);
+    demo.env("RUST_MIN_STACK", (1_u64 << 30).to_string());
+    let room = 3_u64 << 29;
+    // SAFETY: setrlimit is one system call.
+    unsafe {
+        demo.pre_exec(move || Ok(setrlimit(Resource::RLIMIT_AS, room, room)?))
+    };
+    assert_refused(&run_command(&mut demo).unwrap());
+}
+
+/// As root: a user without any process gets main and one or two more threads.
+#[cfg(target_os = "linux")]
+#[test]
+fn nobody_waits_if_a_limit_on_threads_is_reached() {
+    for allowed in [1, 2, 3] {
+        let mut demo = Command::new(DEMO);
+        demo.args(["--workers", "2"]);
+        demo.uid(20_000 + std::process::id() % 40_000); // nobody else's
+        let limit =
+            move || Ok(setrlimit(Resource::RLIMIT_NPROC, allowed, allowed)?);
+        // SAFETY: setrlimit is one system call.
+        unsafe { demo.pre_exec(limit) };
+        let Ok(output) = run_command(&mut demo) else {
+            return eprintln!("not tested: needs root");
+        };
+        assert_refused(&output);
+    }
 }
 
 #[test]
@@ -132,6 +298,7 @@ fn rejects_bad_arguments() {
         &["--workers", "0"][..],
         &["--workers", "9"],
         &["--bound", "0"],
+        &["--bound", "11"],
         &["--no"],
     ] {
         let output = run(args);
