@@ -1,133 +1,148 @@
-//! The race condition under a microscope: every order in which the steps of threads can happen.
+//! Race condition, step by step: threads add 1 to one counter.
 //!
-//! To add 1 to a shared counter, a thread loads it into a register, adds 1 there, and stores it.
-//! Its steps stay in order, but those of others may come in between. Each interleaving is executed
-//! on a model without real threads, so every run shows the same; on a machine, some are more likely.
+//! To add 1, a thread takes three steps. It loads the counter into a register,
+//! adds 1 there, and stores the register in the counter. The scheduler decides
+//! whose step is next. Each order of all the steps is called an interleaving.
+//! This demo executes every interleaving on a model: it has a counter and
+//! registers, but no real threads. On a real machine, some are more likely.
 //!
-//! Predict:  two threads, three steps each: how many interleavings are there? How many end at 2?
-//! Try:      cargo run -p race-interleavings -- --steps 1
-//! Try:      cargo run -p race-interleavings -- --threads 3
-//! See also: race-condition, with real threads; atomic-fix, where the three steps are one.
+//! Predict:  two threads, three steps each: how many orders? How many end at 2?
+//! Try:      cargo run -p race-interleavings -- --steps 1 # all three at once
+//! Try:      cargo run -p race-interleavings -- --order AABBAB
+//! Try:      cargo run -p race-interleavings -- --play # you are the scheduler
+//! See also: race-condition, with real threads; atomic-fix, one step for all.
 
-use anyhow::ensure;
+mod evidence;
+mod scheduler;
+
+use Instruction::{Add, Load, Store};
+use anyhow::Result;
 use clap::{Parser, value_parser};
 
 #[derive(Parser)]
 #[command(about)]
 struct Args {
-    /// Threads that add 1
-    #[arg(long, default_value_t = 2, value_parser = value_parser!(u8).range(2..=3))]
+    /// Threads that add 1: A and B, or A, B and C
+    #[arg(long, default_value_t = 2)]
+    #[arg(value_parser = value_parser!(u8).range(2..=3))]
     threads: u8,
-    /// Steps of each: 3 (load, add, store), 2 (load, add and store) or 1 (fetch_add: all at once)
-    #[arg(long, default_value_t = 3, value_parser = value_parser!(u8).range(1..=3))]
+    /// Steps of each thread: 3 (load, add, store), 2 (load, add and store)
+    /// or 1 (all at once, as fetch_add does)
+    #[arg(long, default_value_t = 3)]
+    #[arg(value_parser = value_parser!(u8).range(1..=3))]
     steps: u8,
+    /// Execute this interleaving, such as AABBAB
+    #[arg(long, value_name = "LETTERS")]
+    order: Option<String>,
+    /// You are the scheduler: type whose step is next
+    #[arg(long, conflicts_with = "order")]
+    play: bool,
 }
 
-/// What an instruction does to the register of its thread and to the counter of all.
-type Instruction = fn(&mut usize, &mut usize);
-const LOAD: Instruction = |register, counter| *register = *counter;
-const ADD: Instruction = |register, _| *register += 1;
-const STORE: Instruction = |register, counter| *counter = *register; // whatever it is by now
+enum Instruction {
+    Load,
+    Add,
+    Store,
+}
 
-/// Name and instructions of a step. No other thread comes in between those.
-type Step = (&'static str, &'static [Instruction]);
+/// Instructions that no other thread can come in between. They are written in
+/// this file, so they live as long as the program, like a string: 'static.
+type Step = &'static [Instruction];
 
+/// The model of a thread.
 #[derive(Clone, Default)]
-struct State {
+struct Thread {
+    register: usize,
+    steps_done: usize,
+}
+
+/// The threads, and the counter that they share.
+#[derive(Clone)]
+struct Execution {
+    program: &'static [Step], // what each thread has to do
+    threads: Vec<Thread>,
     counter: usize,
-    registers: [usize; 3], // one for each thread
-    /// Steps so far: thread, name of the step, and after it the thread's register and the counter.
-    history: Vec<(usize, &'static str, usize, usize)>,
+    order: Vec<usize>, // whose steps were executed: 0 is thread A, 1 is B
 }
 
-fn main() -> anyhow::Result<()> {
+fn main() -> Result<()> {
     let args = Args::parse();
-    let (threads, steps) = (usize::from(args.threads), usize::from(args.steps));
-    let program: &[Step] = match steps {
-        1 => &[("+1 =", &[LOAD, ADD, STORE])],
-        2 => &[("load", &[LOAD]), ("store", &[ADD, STORE])],
-        _ => &[("load", &[LOAD]), ("+1 =", &[ADD]), ("store", &[STORE])],
+    let program: &[Step] = match args.steps {
+        1 => &[&[Load, Add, Store]],
+        2 => &[&[Load], &[Add, Store]],
+        _ => &[&[Load], &[Add], &[Store]],
     };
-    let mut ends = Vec::new();
-    interleave(&State::default(), program, threads, &mut ends);
-
-    let factorial = |n: usize| (1..=n).product::<usize>();
-    let expected =
-        factorial(threads * steps) / factorial(steps).pow(threads as u32);
-    ensure!(
-        ends.len() == expected,
-        "{} interleavings instead of {expected}",
-        ends.len()
-    );
-    print!("threads: {threads}, steps of each: {steps}, ");
-    println!(
-        "interleavings: ({threads} x {steps})! / ({steps}!)^{threads} = {expected}\n"
-    );
-    for counter in 1..=threads {
-        let count = ends.iter().filter(|end| end.counter == counter).count();
-        println!(
-            "{count:>5} end at {counter} {}",
-            "█".repeat((60 * count).div_ceil(expected))
-        );
-    }
-
-    let (exact, lossy): (Vec<_>, Vec<_>) =
-        ends.iter().partition(|end| end.counter == threads);
-    let examples: Vec<_> =
-        exact.iter().take(1).chain(lossy.iter().take(1)).collect();
-    let heads = format!(
-        "{}counter",
-        &"A         B         C         "[..10 * threads]
-    );
-    println!("\n{}", vec![heads; examples.len()].join("    "));
-    for row in 0..threads * steps {
-        let mut line = Vec::new();
-        for end in &examples {
-            let (thread, name, register, counter) = end.history[row];
-            let (before, after) = (10 * thread, 10 * (threads - thread));
-            let step = format!("{name} {register}");
-            line.push(format!("{:before$}{step:<after$}{counter:<7}", ""));
-        }
-        println!("{}", line.join("    "));
-    }
-
-    let serial = |end: &&State| {
-        end.history.chunk_by(|a, b| a.0 == b.0).count() == threads
+    let start = Execution {
+        program,
+        threads: vec![Thread::default(); args.threads.into()],
+        counter: 0,
+        order: Vec::new(),
     };
-    ensure!(
-        exact.iter().all(serial) && !lossy.iter().any(serial),
-        "not serial, and yet exact"
-    );
-    let (exact, lossy) = (exact.len(), lossy.len());
-    print!("\n{expected} interleavings: {lossy} lose updates; ");
-    println!("{exact} do not: one thread after the other");
-    Ok(())
+    let all = every_interleaving(&start);
+
+    if let Some(order) = args.order {
+        let chosen = scheduler::obey(&order, &start);
+        evidence::draw_timelines(&start, &[&chosen]);
+        // The chosen one must be among all, with the same end.
+        return evidence::judge_one(&chosen, &all);
+    }
+    if args.play {
+        let Some(played) = scheduler::ask_for_each_step(&start)? else {
+            return Ok(()); // the input has ended too early
+        };
+        return evidence::judge_one(&played, &all); // demands the same
+    }
+    evidence::draw_counts(&all);
+    evidence::draw_timelines(&start, &evidence::examples(&all));
+    // The verdict demands: no interleaving is missing. Those in which one
+    // thread comes after the other lose no update. Each of the rest loses at
+    // least one.
+    evidence::judge(&all)
 }
 
-/// Whoever has steps left may be next: executes a step in each of these ways, and goes on from there.
-fn interleave(
-    state: &State,
-    program: &[Step],
-    threads: usize,
-    ends: &mut Vec<State>,
-) {
-    if state.history.len() == threads * program.len() {
-        return ends.push(state.clone());
-    }
-    for thread in 0..threads {
-        let done = state.history.iter().filter(|step| step.0 == thread).count();
-        if let Some(&(name, instructions)) = program.get(done) {
-            let mut next = state.clone();
-            for instruction in instructions {
-                instruction(&mut next.registers[thread], &mut next.counter);
+/// Executes all interleavings together, one step in each round. Where several
+/// threads could be next, the execution goes on in several ways.
+fn every_interleaving(start: &Execution) -> Vec<Execution> {
+    let mut executions = vec![start.clone()];
+    while !executions[0].ready_threads().is_empty() {
+        let mut longer = Vec::new();
+        for execution in &executions {
+            for thread in execution.ready_threads() {
+                let mut next = execution.clone();
+                next.execute_step_of(thread);
+                longer.push(next);
             }
-            next.history.push((
-                thread,
-                name,
-                next.registers[thread],
-                next.counter,
-            ));
-            interleave(&next, program, threads, ends);
         }
+        executions = longer;
+    }
+    executions
+}
+
+impl Execution {
+    /// The numbers of the threads that have a step left.
+    fn ready_threads(&self) -> Vec<usize> {
+        let mut ready = Vec::new();
+        for (number, thread) in self.threads.iter().enumerate() {
+            if thread.steps_done < self.program.len() {
+                ready.push(number);
+            }
+        }
+        ready
+    }
+
+    /// Executes the next step of the thread with this number.
+    fn execute_step_of(&mut self, number: usize) {
+        let thread = &mut self.threads[number];
+        for instruction in self.program[thread.steps_done] {
+            match instruction {
+                Load => thread.register = self.counter,
+                Add => thread.register += 1,
+                // If another thread has stored since this thread's load,
+                // that is overwritten: its update is lost.
+                Store => self.counter = thread.register,
+            }
+        }
+        thread.steps_done += 1;
+        self.order.push(number);
     }
 }

@@ -1,123 +1,165 @@
-//! Semaphore: a counter of permits. Who takes one may go in; at zero everybody else waits outside.
+//! Semaphore: a counter of permits, for so many threads at a time.
 //!
-//! Rust's standard library has none, but it takes only a mutex around the counter, and a condition
-//! variable to wait until it is not zero. Here all threads ask at the same time, and none leaves
-//! while a permit is free that another one still wants: so every run reaches the limit.
-//! Sources: E. W. Dijkstra, "Cooperating sequential processes", EWD 123; sem_overview(7).
+//! A thread that takes a permit may go inside. It gives the permit back when it
+//! leaves. If no permit is free, a thread sleeps until another one is given
+//! back. Rust's standard library has no semaphore. This one is a counter, a
+//! mutex that protects it, and a condition variable: on that, threads sleep
+//! until they are notified. Here all threads ask at the same time.
 //!
 //! Predict:  8 threads, 3 permits. How many are inside at once, at most?
 //! Try:      cargo run -p semaphore-limit -- --permits 8
-//! Try:      cargo run -p semaphore-limit -- --permits 1
+//! Try:      cargo run -p semaphore-limit -- --permits 1 # that is a mutex
 //! See also: condvar-handoff, the condition variable alone.
 
+use std::process::exit;
 use std::sync::{Barrier, Condvar, Mutex};
-use std::{process, thread};
+use std::thread;
 
-use anyhow::ensure;
+use anyhow::{Result, ensure};
 use clap::{Parser, value_parser};
 
 #[derive(Parser)]
 #[command(about)]
 struct Args {
     /// Threads that want to go inside
-    #[arg(long, default_value_t = 8, value_parser = value_parser!(u8).range(1..=9))]
+    #[arg(long, default_value_t = 8)]
+    #[arg(value_parser = value_parser!(u8).range(1..=9))]
     threads: u8,
     /// Threads that may be inside at once
-    #[arg(long, default_value_t = 3, value_parser = value_parser!(u8).range(1..=9))]
+    #[arg(long, default_value_t = 3)]
+    #[arg(value_parser = value_parser!(u8).range(1..=9))]
     permits: u8,
 }
 
 struct Semaphore {
-    free: Mutex<usize>,
+    free: Mutex<u8>, // permits that nobody has
     released: Condvar,
 }
 
 impl Semaphore {
     fn acquire(&self) {
         let mut free = self.free.lock().unwrap();
+        // A loop: another thread may have taken the permit in the meantime.
         while *free == 0 {
-            free = self.released.wait(free).unwrap(); // another one may have been faster: look again
+            // Unlocks the mutex, sleeps until notified, and locks it again.
+            free = self.released.wait(free).unwrap();
         }
         *free -= 1;
     }
 
     fn release(&self) {
-        *self.free.lock().unwrap() += 1;
-        self.released.notify_one();
+        let mut free = self.free.lock().unwrap();
+        *free += 1;
+        self.released.notify_one(); // wakes one of those that sleep
     }
 }
 
-fn main() -> anyhow::Result<()> {
+/// What the threads do, with their numbers.
+enum Event {
+    Enters(u8),
+    Leaves(u8),
+}
+
+/// What happens inside, behind the semaphore.
+#[derive(Default)]
+struct Room {
+    log: Mutex<Log>,
+    one_has_entered: Condvar,
+}
+
+#[derive(Default)]
+struct Log {
+    events: Vec<Event>,
+    entered: u8, // how many threads have, so far
+}
+
+fn main() -> Result<()> {
     let args = Args::parse();
-    let (threads, permits) =
-        (usize::from(args.threads), usize::from(args.permits));
     let semaphore = Semaphore {
-        free: Mutex::new(permits),
+        free: Mutex::new(args.permits),
         released: Condvar::new(),
     };
-    let (all_started, entered) = (Barrier::new(threads), Condvar::new());
-    let log = Mutex::new(Vec::new()); // of entries (thread, 1) and exits (thread, -1)
-    let entries = |log: &[(usize, i32)]| {
-        log.iter().filter(|(_, change)| *change == 1).count()
-    };
-    let visit = |me| {
-        all_started.wait(); // so that they all ask at once
+    let all_started = Barrier::new(args.threads.into());
+    let room = Room::default();
+
+    let visit = |thread: u8| {
+        all_started.wait(); // so that all ask at the same time
         semaphore.acquire(); // the first ones pass, the others sleep here
-
-        let mut log = log.lock().unwrap();
-        log.push((me, 1));
-        entered.notify_all();
-        // Opens the window wide: stays until all permits are taken, or nobody is left to take one.
-        let full = threads.min(entries(&log) + permits - 1);
-        log = entered.wait_while(log, |log| entries(log) < full).unwrap();
-        log.push((me, -1));
-        drop(log);
-
+        stay_inside(thread, &room, &args);
         semaphore.release();
     };
     thread::scope(|scope| {
-        for me in 0..threads {
-            if let Err(error) =
-                thread::Builder::new().spawn_scoped(scope, move || visit(me))
-            {
-                eprintln!("cannot start a thread: {error}");
-                process::exit(1);
+        for number in 1..=args.threads {
+            // Unlike scope.spawn, this does not panic if no thread can start.
+            let thread = thread::Builder::new();
+            let started = thread.spawn_scoped(scope, move || visit(number));
+            if let Err(error) = started {
+                eprintln!("Error: cannot start a thread: {error}");
+                exit(1); // ends the threads that wait for this one, too
             }
         }
-    });
+    }); // here the scope waits until all threads have ended
 
-    let log = log.into_inner().unwrap();
-    println!(
-        "{threads} threads, {permits} permits; one column for each entry and each exit:\n"
-    );
-    for thread in 0..threads {
-        let mut cell = "· ";
-        let cells = log.iter().map(|&(who, change)| {
-            if who == thread {
-                cell = if change == 1 { "██" } else { "  " };
-            }
-            cell
-        });
-        println!(
-            "thread {}  {}",
-            thread + 1,
-            cells.collect::<String>().trim_end()
-        );
-    }
-    let (mut inside, mut most, mut row) = (0, 0, String::new());
-    for (_, change) in log {
-        inside += change;
-        most = most.max(inside);
-        row += &format!("{inside} ");
-    }
-    println!("inside    {}", row.trim_end());
-    let limit = i32::from(args.permits.min(args.threads));
-    ensure!(
-        most == limit,
-        "{permits} permits, but {most} were inside at once"
-    );
-    println!(
-        "\npermits: {permits}; at most {most} of {threads} threads were inside at once"
-    );
+    let events = room.log.into_inner()?.events;
+    draw_threads(&args, &events);
+    let most = draw_and_count_inside(&events);
+
+    // The verdict demands: at the fullest time, as many were inside as there
+    // are permits. If there are fewer threads than permits, all of them were.
+    let limit = args.permits.min(args.threads);
+    ensure!(most == limit, "{most} were inside at once, not {limit}");
+    print!("\npermits: {}; at most {most} of ", args.permits);
+    println!("{} threads were inside at once", args.threads);
     Ok(())
+}
+
+/// Stays until permits - 1 more threads have entered, or all threads have. So
+/// in every run, all permits are taken at some time.
+fn stay_inside(thread: u8, room: &Room, args: &Args) {
+    let mut log = room.log.lock().unwrap();
+    log.events.push(Event::Enters(thread));
+    log.entered += 1;
+    room.one_has_entered.notify_all();
+
+    let enough = args.threads.min(log.entered + args.permits - 1);
+    while log.entered < enough {
+        log = room.one_has_entered.wait(log).unwrap();
+    }
+    log.events.push(Event::Leaves(thread));
+}
+
+/// Draws a row for each thread, with a column for each event.
+fn draw_threads(args: &Args, events: &[Event]) {
+    println!("threads: {}, permits: {}", args.threads, args.permits);
+    println!("each column: one enters or leaves; · waits, █ is inside\n");
+    for thread in 1..=args.threads {
+        let mut row = format!("thread {thread}  ");
+        let mut now = "· ";
+        for event in events {
+            match event {
+                Event::Enters(number) if *number == thread => now = "██",
+                Event::Leaves(number) if *number == thread => now = "  ",
+                _ => (), // of another thread: this one goes on as before
+            }
+            row += now;
+        }
+        println!("{}", row.trim_end());
+    }
+}
+
+/// Draws how many are inside after each event. Returns the largest number.
+fn draw_and_count_inside(events: &[Event]) -> u8 {
+    let mut inside = 0;
+    let mut most = 0;
+    let mut row = String::from("inside    ");
+    for event in events {
+        match event {
+            Event::Enters(_) => inside += 1,
+            Event::Leaves(_) => inside -= 1,
+        }
+        row += &format!("{inside} ");
+        most = most.max(inside);
+    }
+    println!("{}", row.trim_end());
+    most
 }

@@ -1,30 +1,64 @@
-use std::process::{Command, Output};
+use std::io;
+#[cfg(target_os = "linux")]
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Output, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+#[cfg(target_os = "linux")]
+use nix::sys::ptrace::{Event, Options, cont, getevent, setoptions, traceme};
+#[cfg(target_os = "linux")]
+use nix::sys::resource::{Resource, setrlimit};
+#[cfg(target_os = "linux")]
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+#[cfg(target_os = "linux")]
+use nix::unistd::Pid;
 
 const DEMO: &str = env!("CARGO_BIN_EXE_semaphore-limit");
 
-fn run(args: &[&str]) -> Output {
-    Command::new(DEMO)
-        .args(args)
-        .env_remove("RUST_BACKTRACE")
-        .output()
-        .unwrap()
+fn demo(args: &[&str]) -> Command {
+    let mut demo = Command::new(DEMO);
+    demo.args(args).env_remove("RUST_BACKTRACE");
+    demo
 }
 
-/// Checks the timeline against itself, and returns the three numbers of the last line.
+/// What it prints, which is less than a pipe holds. Ends it after a while, if
+/// somebody waits for ever.
+fn output_of(mut demo: Command) -> io::Result<Output> {
+    demo.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = demo.spawn()?;
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while child.try_wait().unwrap().is_none() {
+        if Instant::now() > deadline {
+            child.kill().unwrap();
+        }
+        sleep(Duration::from_millis(1));
+    }
+    child.wait_with_output()
+}
+
+fn run(args: &[&str]) -> Output {
+    output_of(demo(args)).unwrap()
+}
+
+/// Checks the timeline against itself, and returns the three numbers of the
+/// last line.
 fn check(args: &[&str]) -> [usize; 3] {
     let output = run(args);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     let text = String::from_utf8_lossy(&output.stdout);
-    let row = |line: &str| line.chars().skip(10).collect::<String>();
+    assert!(text.lines().count() <= 23, "{text}");
+    assert!(text.lines().all(|line| line.chars().count() <= 80));
+    let cells = |line: &str| line.chars().skip(10).collect::<String>();
     let rows: Vec<_> = text
         .lines()
         .filter(|line| line.starts_with("thread "))
-        .map(row)
+        .map(cells)
         .collect();
     let counts = text
         .lines()
         .find(|line| line.starts_with("inside "))
-        .map(row)
+        .map(cells)
         .unwrap();
     let counts: Vec<usize> = counts
         .split(' ')
@@ -53,7 +87,7 @@ fn check(args: &[&str]) -> [usize; 3] {
         .lines()
         .last()
         .unwrap()
-        .split(|c: char| !c.is_ascii_digit());
+        .split(|sign: char| !sign.is_ascii_digit());
     let last: Vec<_> = last.filter_map(|word| word.parse().ok()).collect();
     assert_eq!(
         (last[1], last[2]),
@@ -88,26 +122,145 @@ fn more_permits_than_threads() {
     assert_eq!(check(&["--threads", "1", "--permits", "1"]), [1, 1, 1]);
 }
 
-/// Seen from outside: the kernel lists all threads at once. A run takes a moment only, so that it
-/// may be over before it was seen.
+/// Seen from outside: the kernel lists all threads at once. A run takes a
+/// moment only, so that it may be over before it was seen.
 #[cfg(target_os = "linux")]
 #[test]
 fn the_threads_exist() {
-    let seen = |_| {
-        let mut demo = Command::new(DEMO)
-            .stdout(std::process::Stdio::null())
-            .spawn()
-            .unwrap();
+    let mut most = 0;
+    for _ in 0..1000 {
+        let mut demo = demo(&["--permits", "1"]);
+        let mut demo = demo.stdout(Stdio::null()).spawn().unwrap();
         let tasks = format!("/proc/{}/task", demo.id());
-        let mut most = 0;
         while demo.try_wait().unwrap().is_none() {
-            most = most.max(
-                std::fs::read_dir(&tasks).map_or(0, |entries| entries.count()),
-            );
+            let count = std::fs::read_dir(&tasks).map_or(0, Iterator::count);
+            most = most.max(count);
         }
-        most
+        if most == 1 + 8 {
+            return;
+        }
+    }
+    panic!("{most} tasks at once");
+}
+
+/// The letter that the kernel has for the state of a thread.
+#[cfg(target_os = "linux")]
+fn state_of(thread: Pid) -> char {
+    let stat = std::fs::read_to_string(format!("/proc/{thread}/stat"));
+    let stat = stat.unwrap();
+    let (_, fields) = stat.rsplit_once(") ").unwrap();
+    fields.chars().next().unwrap()
+}
+
+/// Seen from outside: the main thread is stopped each time that it has started
+/// a thread, until that sleeps. If it did not wait for all, it would end.
+#[cfg(target_os = "linux")]
+#[test]
+fn nobody_goes_inside_before_all_threads_exist() {
+    let mut demo = demo(&["--permits", "1"]);
+    demo.stdout(Stdio::null());
+    // SAFETY: traceme is one system call.
+    unsafe { demo.pre_exec(|| Ok(traceme()?)) };
+    let Ok(mut demo) = demo.spawn() else {
+        return eprintln!("not tested: ptrace is not allowed here");
     };
-    assert!((0..1000).map(seen).any(|most| most == 1 + 8));
+    let main = Pid::from_raw(demo.id().cast_signed());
+    let any_task = Some(WaitPidFlag::__WALL);
+    waitpid(main, any_task).unwrap(); // it stops at its exec
+    let options = Options::PTRACE_O_TRACECLONE | Options::PTRACE_O_TRACEEXIT;
+    setoptions(main, options | Options::PTRACE_O_EXITKILL).unwrap();
+    cont(main, None).unwrap();
+    for number in 1..=8 {
+        let stopped = waitpid(main, any_task).unwrap();
+        let WaitStatus::PtraceEvent(_, _, event) = stopped else {
+            panic!("{stopped:?}");
+        };
+        assert_eq!(event, Event::PTRACE_EVENT_CLONE as i32);
+        if number == 8 {
+            break;
+        }
+        let thread = getevent(main).unwrap();
+        let thread = Pid::from_raw(i32::try_from(thread).unwrap());
+        waitpid(thread, any_task).unwrap(); // a new thread is stopped, too
+        cont(thread, None).unwrap();
+        loop {
+            match state_of(thread) {
+                'S' => break, // it sleeps
+                't' => panic!("thread {number} of 8 did not wait"),
+                _ => std::thread::yield_now(),
+            }
+        }
+        cont(main, None).unwrap();
+    }
+    demo.kill().unwrap();
+    // Not the children of other tests.
+    let mine = Some(WaitPidFlag::__WALL | WaitPidFlag::__WNOTHREAD);
+    loop {
+        let status = waitpid(None, mine).unwrap();
+        if matches!(status, WaitStatus::Signaled(task, ..) if task == main) {
+            break;
+        }
+        // It fails if the task has just been killed.
+        _ = cont(status.pid().unwrap(), None);
+    }
+}
+
+/// Exit code 1 and one sentence: neither a panic nor a wait for ever.
+fn assert_refused(output: &Output) {
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(output.stdout.is_empty(), "{output:?}");
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert!(message.starts_with("Error: cannot start a thread: "));
+    assert_eq!(message.lines().count(), 1, "{message}");
+}
+
+/// No stack is that large, so no thread can start, whatever the limits.
+#[test]
+fn says_so_if_no_thread_can_start() {
+    let mut demo = demo(&[]);
+    demo.env("RUST_MIN_STACK", (1_u64 << 62).to_string());
+    assert_refused(&output_of(demo).unwrap());
+}
+
+/// The first stacks fit into the address space that is allowed. Their threads
+/// wait for one that never starts.
+#[cfg(target_os = "linux")]
+#[test]
+fn nobody_is_left_waiting_if_a_later_thread_cannot_start() {
+    for threads in ["2", "8"] {
+        let mut demo = demo(&["--threads", threads]);
+        demo.env("RUST_MIN_STACK", (1_u64 << 28).to_string());
+        let set = || Ok(setrlimit(Resource::RLIMIT_AS, 1 << 30, 1 << 30)?);
+        // SAFETY: setrlimit is one system call.
+        unsafe { demo.pre_exec(set) };
+        let output = output_of(demo).unwrap();
+        if threads == "2" {
+            assert_eq!(output.status.code(), Some(0), "{output:?}");
+        } else {
+            assert_refused(&output);
+        }
+    }
+}
+
+/// As root: a user without any process gets one task, or some, or enough.
+#[cfg(target_os = "linux")]
+#[test]
+fn says_so_if_a_limit_on_processes_is_reached() {
+    for limit in 1..=9 {
+        let mut demo = demo(&[]);
+        demo.uid(54_331);
+        let set = move || Ok(setrlimit(Resource::RLIMIT_NPROC, limit, limit)?);
+        // SAFETY: setrlimit is one system call.
+        unsafe { demo.pre_exec(set) };
+        let Ok(output) = output_of(demo) else {
+            return eprintln!("not tested: needs root");
+        };
+        if limit == 9 {
+            assert_eq!(output.status.code(), Some(0), "{output:?}");
+        } else {
+            assert_refused(&output);
+        }
+    }
 }
 
 #[test]
