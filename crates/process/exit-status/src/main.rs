@@ -56,8 +56,8 @@ fn main() -> Result<()> {
     }
 
     // SIGPIPE ends a program that writes, and nobody reads. Rust ignores it.
-    // SIGCHLD tells a parent that a child has ended. If it is ignored, which a
-    // process inherits, the kernel keeps no status word. Set the default.
+    // SIGCHLD tells a parent that a child has ended. A process may inherit that
+    // it is ignored, and then the kernel keeps no status word. Set the default.
     for inherited in [Signal::SIGPIPE, Signal::SIGCHLD] {
         // SAFETY: the default is set, not a function of this program.
         unsafe { signal(inherited, SigHandler::SigDfl) }?;

@@ -43,8 +43,8 @@ struct Args {
 fn main() -> Result<()> {
     let args = Args::parse();
 
-    // SIGCHLD tells a parent that a child has ended. If it is ignored, which a
-    // process inherits, nobody can wait for children: set the default.
+    // SIGCHLD tells a parent that a child has ended. A process may inherit that
+    // it is ignored, and then nobody can wait for children: set the default.
     // SAFETY: the default is set, not a function of this program.
     unsafe { signal(Signal::SIGCHLD, SigHandler::SigDfl) }?;
 

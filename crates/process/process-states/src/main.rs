@@ -43,8 +43,8 @@ fn main() -> Result<()> {
     let args = Args::parse();
     let delay = Duration::from_secs(args.delay);
 
-    // SIGCHLD tells a parent that a child has ended. If it is ignored, which a
-    // process inherits, the kernel reaps at once: set the default.
+    // SIGCHLD tells a parent that a child has ended. A process may inherit that
+    // it is ignored, and then the kernel reaps at once: set the default.
     // SAFETY: the default is set, not a function of this program.
     unsafe { signal(Signal::SIGCHLD, SigHandler::SigDfl) }?;
 

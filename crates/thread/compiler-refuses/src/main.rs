@@ -5,7 +5,7 @@
 //! has a twin in which the bug is fixed. They are files in src/snippets. This
 //! program hands all six to rustc, and runs the fixed twins.
 //!
-//! Predict:  which line of each snippet called *_refused.rs does rustc refuse?
+//! Predict:  open src/snippets/*_refused.rs: which line does rustc refuse?
 //! Try:      cargo run -p compiler-refuses -- --full 3   # all that rustc says
 //! See also: race-condition, a race that is no data race, so rustc accepts it.
 
@@ -125,8 +125,8 @@ fn try_out(bug: &Bug) -> Result<Seen> {
     let rustc_on_twin = compile(&twin_file, bug.fixed, &folder);
     let twin = Command::new(folder.join("program")).output();
 
-    // Removed first: a `?` can end this program, and so can a print that
-    // nobody reads. No file shall stay behind.
+    // The folder is removed before anything else: a `?` can end this program,
+    // and so can a print that nobody reads. No file shall stay behind.
     fs::remove_dir_all(&folder)?;
     Ok(Seen {
         rustc_on_bug: rustc_on_bug?,
@@ -138,10 +138,10 @@ fn try_out(bug: &Bug) -> Result<Seen> {
 /// Hands a file to rustc. If there is no error, rustc makes a program of it.
 fn compile(file: &str, source: &str, folder: &Path) -> Result<Output> {
     fs::write(folder.join(file), source)?;
-    let mut rustc = rustc();
-    rustc.args(["--edition", "2024", "-o", "program", file]);
-    rustc.current_dir(folder);
-    rustc.output().context("cannot start rustc")
+    let mut command = rustc();
+    command.args(["--edition", "2024", "-o", "program", file]);
+    command.current_dir(folder);
+    command.output().context("cannot start rustc")
 }
 
 /// rustc, or the compiler that the variable RUSTC names.
@@ -161,7 +161,8 @@ fn show_error(rustc: &Output, full: bool) -> String {
     if full {
         println!("{}\n", text.trim());
     } else {
-        let place = lines.next().unwrap_or_default(); // file, line, column
+        // The line after it has the place: file, line, column.
+        let place = lines.next().unwrap_or_default();
         println!("    {error}\n    {place}");
     }
     error.to_string()
@@ -170,9 +171,9 @@ fn show_error(rustc: &Output, full: bool) -> String {
 // From here on: what can be in the way.
 
 fn set_default_signals() -> Result<()> {
-    // SIGCHLD tells a parent that a child has ended. If it is ignored, which a
-    // process inherits, nobody can wait for children, such as rustc. SIGPIPE
-    // ends a program whose output nobody reads. Rust ignores it.
+    // SIGCHLD tells a parent that a child has ended. A process may inherit that
+    // it is ignored, and then nobody can wait for children, such as rustc.
+    // SIGPIPE ends a program whose output nobody reads. Rust ignores it.
     for inherited in [Signal::SIGCHLD, Signal::SIGPIPE] {
         // SAFETY: the default is set, not a function of this program.
         unsafe { signal(inherited, SigHandler::SigDfl) }?;

@@ -2,8 +2,8 @@
 //!
 //! A local variable is on a stack, until its function returns. What a Box
 //! points to is on the heap, until the Box is dropped. fork makes a child: a
-//! process that begins with the variables of its parent, at the same addresses.
-//! Here a child adds 1 to a local variable, and 1 to a number on the heap. When
+//! process that begins with a copy of its parent's memory. The copies are at
+//! the same addresses, and yet in other places of the machine. Here a child adds 1 to a local variable, and 1 to a number on the heap. When
 //! it has ended, some threads do the same, one after the other.
 //!
 //! Predict:  a child, then 3 threads add 1 on the heap. What does main see?
@@ -41,9 +41,9 @@ struct Args {
 fn main() -> Result<()> {
     let args = Args::parse();
 
-    // SIGCHLD tells a parent that a child has ended. If it is ignored, which a
-    // process inherits, nobody can wait for children. SIGPIPE ends a program
-    // whose output nobody reads. Rust ignores it. Set the default of both.
+    // SIGCHLD tells a parent that a child has ended. A process may inherit that
+    // it is ignored, and then nobody can wait for children. SIGPIPE ends a
+    // program whose output nobody reads. Rust ignores it. Set both defaults.
     for inherited in [Signal::SIGCHLD, Signal::SIGPIPE] {
         // SAFETY: the default is set, not a function of this program.
         unsafe { signal(inherited, SigHandler::SigDfl) }?;
@@ -73,12 +73,12 @@ fn main() -> Result<()> {
     let lock = Mutex::new(());
 
     let at_end = thread::scope(|scope| -> Result<Row> {
-        let guard = lock.lock();
+        let guard = lock.lock(); // locks, until guard is dropped
         for number in 1..=args.threads {
             thread::Builder::new()
                 .stack_size(STACK_SIZE)
                 .spawn_scoped(scope, || add_in_thread(&heap, &sender, &lock))
-                .context("cannot start a thread")?; // returns, and unlocks
+                .context("cannot start a thread")?; // an error also unlocks
             let seen = receiver.recv()?; // waits until the thread has added 1
             evidence::print_row(&format!("thread {number}"), &seen);
             threads.push(seen);
@@ -107,7 +107,7 @@ fn add_in_child(local: &mut u64, heap: &AtomicU64) -> ! {
     heap.fetch_add(1, Ordering::Relaxed); // in the child's copy of the heap
     let seen = evidence::look(local, heap);
     evidence::print_row("forked child", &seen);
-    exit(seen.heap as i32) // tells main the number on the heap
+    exit(seen.heap as i32) // the exit code tells main: 1 is expected
 }
 
 /// What each thread does.
