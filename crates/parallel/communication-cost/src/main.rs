@@ -54,11 +54,12 @@ fn main() -> Result<()> {
     let memory =
         evidence::row("threads, shared memory", || by_memory(args.looks))?;
 
-    // The verdict demands: sides that wait at the pipe or the channel sleep. An
-    // answer may be there before a side waits for it. So the limits are low:
-    // 0.5 sleeps per round trip at the pipe, 0.1 at the channel. Sides that
-    // wait at shared memory do not sleep. Up to 30 sleeps are allowed there,
-    // since threads also sleep when they start and end.
+    // Sleeping and waking up is what the first two ways cost, so that is judged:
+    // the kernel counts how often this process has gone to sleep.
+    // The verdict demands at least 0.5 sleeps per round trip at the pipe, 0.1 at
+    // the channel. It would be 1 or more, but an answer may be there before a
+    // side waits for it. At shared memory up to 30 sleeps in all are allowed:
+    // threads also sleep when they start and end.
     evidence::judge(&pipe, &channel, &memory)
 }
 
@@ -72,7 +73,7 @@ fn by_pipe() -> Result<Trips> {
     let mut to_cat = cat.stdin.take().context("no pipe to cat")?;
     let mut from_cat = cat.stdout.take().context("no pipe from cat")?;
 
-    // Calls this closure with 1, 2, 3 and so on, and counts.
+    // measure calls this closure with 1, 2, 3 and so on, and counts.
     let trips = evidence::measure(|number| {
         to_cat.write_all(&number.to_ne_bytes())?; // its 8 bytes
         let mut answer = [0; 8];
@@ -152,6 +153,6 @@ fn take(place: &AtomicU64, looks: u32) -> u64 {
             hint::spin_loop(); // tells the core that this is a waiting loop
         }
         // If both threads share a core, the partner can answer only now.
-        yield_now();
+        yield_now(); // no sleep: if nobody else wants the core, it goes on
     }
 }

@@ -24,8 +24,8 @@ use clap::{Parser, value_parser};
 use evidence::{Measurement, Row};
 use threadpool::ThreadPool;
 
-/// Many, so that a job takes much longer than to hand it out. But not so many
-/// that some threads have no job left while others work for long.
+/// Many, so that a job takes much longer than handing it out takes. But not so
+/// many that some threads have no job left while others work for long.
 const RESAMPLES_PER_JOB: u32 = 100;
 
 /// The bootstrap is repeated for this time, as a single one may be too short to
@@ -52,7 +52,8 @@ fn main() -> Result<()> {
     let args = Args::parse();
     let jobs = args.resamples / RESAMPLES_PER_JOB;
     let cores = evidence::cores_of_this_process()?;
-    evidence::check_that_threads_start(cores)?; // else the pool would panic
+    // A limit may forbid so many threads, and then the pool would panic.
+    evidence::check_that_threads_start(cores)?;
 
     let mut pool = ThreadPool::new(1);
     let mut threads = 1;
@@ -77,10 +78,10 @@ fn main() -> Result<()> {
     }
 
     // The verdict demands: every bootstrap gave the same interval, and several
-    // threads wanted more cores than one thread. Threads want a core while they
-    // compute on it, and while they wait for it because other programs have it.
-    // The limit is 1.2 times as many, not twice: a thread that waits for the
-    // next job wants no core.
+    // threads wanted at least 1.2 times as many cores as one thread. Threads
+    // want a core while they compute on it, and while they have to wait for it.
+    // So other programs make no difference, as they do to the time. The limit
+    // is not 2: a thread that waits for its next job wants no core.
     evidence::judge(&rows)
 }
 
@@ -95,7 +96,9 @@ fn bootstrap(pool: &ThreadPool, jobs: u32) -> Interval {
             sender.send(medians).expect("it is received below");
         });
     }
-    drop(sender); // the loop below ends when each job has dropped its own, too
+    // The loop below ends when all senders are dropped. That of a job is
+    // dropped when the job ends. This is the last one.
+    drop(sender);
 
     let mut medians: Vec<u16> = Vec::new();
     for of_a_job in receiver {

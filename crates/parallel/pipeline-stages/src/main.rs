@@ -85,7 +85,7 @@ fn main() -> Result<()> {
 
     let counts = count(words); // the last stage is done by this thread
     let time = begin.elapsed();
-    evidence::draw(args.workers, begin);
+    evidence::draw(args.workers, begin); // what the stages have noted
 
     // The verdict demands: the time that the pipeline took is nearer to the
     // time that its busiest thread worked than to the time that all threads
@@ -118,8 +118,9 @@ fn split(
     to_count: &SyncSender<Words>,
 ) {
     loop {
-        // Waits while the channel is empty. Fails if it is empty and all its
-        // senders are dropped. The mutex is locked in this line only.
+        // Waits while the channel is empty, with the mutex locked: the other
+        // workers wait for that. Fails if it is empty and has no sender left.
+        // The mutex is unlocked before the work begins.
         let received = sentences.lock().unwrap().recv();
         let Ok(sentence) = received else {
             return; // there is no sentence left

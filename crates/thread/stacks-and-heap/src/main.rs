@@ -3,8 +3,9 @@
 //! A local variable is on a stack, until its function returns. What a Box
 //! points to is on the heap, until the Box is dropped. fork makes a child: a
 //! process that begins with a copy of its parent's memory. The copies are at
-//! the same addresses, and yet in other places of the machine. Here a child adds 1 to a local variable, and 1 to a number on the heap. When
-//! it has ended, some threads do the same, one after the other.
+//! the same addresses, and yet in other places of the machine. Here a child
+//! adds 1 to a local variable, and 1 to a number on the heap. When it has
+//! ended, some threads do the same, one after the other.
 //!
 //! Predict:  a child, then 3 threads add 1 on the heap. What does main see?
 //! Try:      cargo run -p stacks-and-heap -- --threads 8
