@@ -54,11 +54,11 @@ fn main() -> Result<()> {
     let memory =
         evidence::row("threads, shared memory", || by_memory(args.looks))?;
 
-    // Sleeping and waking up is what the first two ways cost, so that is judged:
-    // the kernel counts how often this process has gone to sleep.
-    // The verdict demands at least 0.5 sleeps per round trip at the pipe, 0.1 at
-    // the channel. It would be 1 or more, but an answer may be there before a
-    // side waits for it. At shared memory up to 30 sleeps in all are allowed:
+    // Sleeping and waking up is what the first two ways cost. So that is
+    // judged: the kernel counts how often this process has gone to sleep.
+    // The verdict demands at least 0.5 sleeps per round trip at the pipe, 0.1
+    // at the channel. It would be 1 or more, but an answer may be there before
+    // a side waits for it. At shared memory up to 30 sleeps in all are allowed:
     // threads also sleep when they start and end.
     evidence::judge(&pipe, &channel, &memory)
 }
