@@ -1,10 +1,10 @@
-//! Compiles src/pi.c twice: as `pi_serial`, and as `pi_openmp` with the compiler's OpenMP flag.
-//! Where the compiler has no OpenMP the demo builds all the same, without `cfg(openmp)`.
+//! Compiles src/pi.c, with OpenMP if the C compiler has it. Then `cfg(openmp)`
+//! is set. If not, the program is built all the same.
 
 use std::env::var;
 
-/// What turns OpenMP on: for gcc and clang; for Apple's clang, which has no flag of its own for
-/// it and no library, with Homebrew's.
+/// What turns OpenMP on. The first is for gcc and clang. The clang of Apple has
+/// no OpenMP library, so the others take the library of Homebrew.
 const WAYS: [&str; 3] = [
     "-fopenmp",
     "-Xclang -fopenmp /opt/homebrew/opt/libomp/lib/libomp.dylib",
@@ -14,43 +14,50 @@ const WAYS: [&str; 3] = [
 fn main() {
     println!("cargo::rerun-if-changed=src/pi.c");
     println!("cargo::rustc-check-cfg=cfg(openmp)");
-    let mut kernel = cc::Build::new();
-    // Optimised in a debug build, too: a slow loop would say nothing about OpenMP.
-    kernel.file("src/pi.c").opt_level(2).warnings(false);
-    kernel
-        .clone()
-        .define("pi", "pi_serial")
-        .compile("pi_serial");
-
     let trial = format!("{}/trial.so", var("OUT_DIR").unwrap());
-    // A flag that compiles is not enough: the library must be there. The linker tells where (-t),
-    // as rustc's linker may belong to another compiler.
-    let library = |way: &&str| {
-        let mut link = kernel.get_compiler().to_command();
-        link.args(way.split(' '))
-            .args(["-shared", "-fPIC", "-Wl,-t", "src/pi.c", "-o", &trial]);
-        let output = link
-            .output()
-            .ok()
-            .filter(|output| output.status.success())?;
-        let files = String::from_utf8_lossy(&output.stdout).into_owned();
-        let mut files = files.split([' ', '(', ')', '\n']);
-        let found = files.find(|file| {
-            file.contains("/libomp.") || file.contains("/libgomp.")
-        });
-        Some((
-            way.to_string(),
-            found.or(way.split(' ').next_back())?.to_string(),
-        ))
-    };
-    if let Some((way, library)) = WAYS.iter().find_map(library) {
-        way.split(' ')
-            .filter(|flag| flag.starts_with('-'))
-            .for_each(|flag| _ = kernel.flag(flag));
+
+    let mut build = cc::Build::new();
+    // Optimised in a debug build, too: a slow loop would say little of OpenMP.
+    build.file("src/pi.c").opt_level(2).warnings(false);
+
+    let mut found = false;
+    for way in WAYS {
+        let Some(library) = library_for(way, &build, &trial) else {
+            continue;
+        };
+        for flag in way.split(' ') {
+            if flag.starts_with('-') {
+                build.flag(flag);
+            }
+        }
         println!("cargo::rustc-cfg=openmp");
         println!("cargo::rustc-link-arg={library}");
-    } else {
-        println!("cargo::rerun-if-changed={trial}"); // is not there: look again at the next build
+        found = true;
+        break;
     }
-    kernel.define("pi", "pi_openmp").compile("pi_openmp");
+    if !found {
+        // This file is missing, so cargo looks again at the next build.
+        println!("cargo::rerun-if-changed={trial}");
+    }
+    build.compile("pi_openmp");
+}
+
+/// The path of the OpenMP library, if this way compiles and links src/pi.c. The
+/// linker tells it (-t). rustc needs it in full: its linker may be another one.
+fn library_for(way: &str, build: &cc::Build, trial: &str) -> Option<String> {
+    let mut link = build.get_compiler().to_command();
+    link.args(way.split(' '));
+    link.args(["-shared", "-fPIC", "-Wl,-t", "src/pi.c", "-o", trial]);
+    let output = link.output().ok()?;
+    if !output.status.success() {
+        return None;
+    }
+    let files = String::from_utf8_lossy(&output.stdout);
+    for file in files.split([' ', '(', ')', '\n']) {
+        if file.contains("/libomp.") || file.contains("/libgomp.") {
+            return Some(file.to_string());
+        }
+    }
+    let last = way.split(' ').next_back()?; // the library of Homebrew
+    Some(last.to_string())
 }

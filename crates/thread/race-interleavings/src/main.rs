@@ -1,10 +1,11 @@
 //! Race condition, step by step: threads add 1 to one counter.
 //!
 //! To add 1, a thread takes three steps. It loads the counter into a register,
-//! adds 1 there, and stores the register in the counter. The scheduler decides
-//! whose step is next. Each order of all the steps is called an interleaving.
+//! a place for a number that only this thread uses. It adds 1 there, and stores
+//! the register in the counter. The scheduler decides whose step is next. Each
+//! order of all the steps is called an interleaving.
 //! This demo executes every interleaving on a model: it has a counter and
-//! registers, but no real threads. On a real machine, some are more likely.
+//! registers, but no real threads.
 //!
 //! Predict:  two threads, three steps each: how many orders? How many end at 2?
 //! Try:      cargo run -p race-interleavings -- --steps 1 # all three at once
@@ -26,8 +27,8 @@ struct Args {
     #[arg(long, default_value_t = 2)]
     #[arg(value_parser = value_parser!(u8).range(2..=3))]
     threads: u8,
-    /// Steps of each thread: 3 (load, add, store), 2 (load, add and store)
-    /// or 1 (all at once, as fetch_add does)
+    /// Steps of each thread: 3 (load | add | store), 2 (load | add + store)
+    /// or 1 (load + add + store, as fetch_add does)
     #[arg(long, default_value_t = 3)]
     #[arg(value_parser = value_parser!(u8).range(1..=3))]
     steps: u8,
@@ -81,9 +82,9 @@ fn main() -> Result<()> {
     let all = every_interleaving(&start);
 
     if let Some(order) = args.order {
-        let chosen = scheduler::obey(&order, &start);
+        let chosen = scheduler::obey(&order, &start); // or exits with 2
         evidence::draw_timelines(&start, &[&chosen]);
-        // The chosen one must be among all, with the same end.
+        // The chosen one must be among all, with the same count at its end.
         return evidence::judge_one(&chosen, &all);
     }
     if args.play {
@@ -95,8 +96,8 @@ fn main() -> Result<()> {
     evidence::draw_counts(&all);
     evidence::draw_timelines(&start, &evidence::examples(&all));
     // The verdict demands: no interleaving is missing. Those in which one
-    // thread comes after the other lose no update. Each of the rest loses at
-    // least one.
+    // thread does all its steps after the other lose no update. Each of the
+    // rest loses at least one.
     evidence::judge(&all)
 }
 
@@ -104,6 +105,7 @@ fn main() -> Result<()> {
 /// threads could be next, the execution goes on in several ways.
 fn every_interleaving(start: &Execution) -> Vec<Execution> {
     let mut executions = vec![start.clone()];
+    // All executions have the same number of steps behind them.
     while !executions[0].ready_threads().is_empty() {
         let mut longer = Vec::new();
         for execution in &executions {

@@ -1,4 +1,4 @@
-//! Semaphore: a counter of permits, for so many threads at a time.
+//! Semaphore: a counter of permits, for a limited number of threads at a time.
 //!
 //! A thread that takes a permit may go inside. It gives the permit back when it
 //! leaves. If no permit is free, a thread sleeps until another one is given
@@ -60,7 +60,8 @@ enum Event {
     Leaves(u8),
 }
 
-/// What happens inside, behind the semaphore.
+/// What happens inside, behind the semaphore. It only shows that the limit is
+/// reached, and not exceeded. A real program would do its work there.
 #[derive(Default)]
 struct Room {
     log: Mutex<Log>,
@@ -113,8 +114,9 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// Stays until permits - 1 more threads have entered, or all threads have. So
-/// in every run, all permits are taken at some time.
+/// Stays until permits - 1 more threads have entered, or all threads have. With
+/// 3 permits, the first thread waits for the third one, the second one for the
+/// fourth. So in every run, all permits are taken at some time.
 fn stay_inside(thread: u8, room: &Room, args: &Args) {
     let mut log = room.log.lock().unwrap();
     log.events.push(Event::Enters(thread));
@@ -125,7 +127,7 @@ fn stay_inside(thread: u8, room: &Room, args: &Args) {
     while log.entered < enough {
         log = room.one_has_entered.wait(log).unwrap();
     }
-    log.events.push(Event::Leaves(thread));
+    log.events.push(Event::Leaves(thread)); // before it gives its permit back
 }
 
 /// Draws a row for each thread, with a column for each event.

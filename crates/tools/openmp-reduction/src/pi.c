@@ -1,8 +1,10 @@
-/* The integral of 4 / (1 + x * x) from 0 to 1 is pi: add up the areas of thin strips.
+/* The area under 4 / (1 + x * x) from x = 0 to 1 is pi. It is cut into thin
+ * strips, and the loop adds up their heights.
  *
- * The pragma gives each thread its share of the loop and a sum of its own, and adds up the
- * threads' sums at the end. A compiler that is not told to use OpenMP ignores it. */
-double pi(long long steps, int threads)
+ * The pragma is for the OpenMP of the compiler. It gives each thread its share
+ * of the steps and a sum of its own, and adds up the threads' sums in the end.
+ * A compiler without OpenMP ignores it. */
+double pi_openmp(long long steps, int threads)
 {
     double width = 1.0 / steps, sum = 0.0;
 

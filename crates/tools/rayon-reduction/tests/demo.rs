@@ -1,7 +1,8 @@
 use std::process::{Command, Output};
 
 const DEMO: &str = env!("CARGO_BIN_EXE_rayon-reduction");
-const COMPARES: bool = cfg!(openmp) && !cfg!(debug_assertions);
+const COMPARES: bool =
+    cfg!(openmp) && cfg!(target_os = "linux") && !cfg!(debug_assertions);
 
 fn run(program: &[&str], args: &[&str]) -> Output {
     let mut command = Command::new(program[0]);
@@ -32,7 +33,7 @@ fn check(output: &Output, threads: usize) {
         "{text}"
     );
 
-    // Name, then seconds, cores busy, sum
+    // Name, then seconds, CPU seconds, sum
     let [serial, rayon] =
         ["serial ", "Rayon  "].map(|name| numbers(&text, name).unwrap());
     for row in [&serial, &rayon] {
@@ -42,7 +43,7 @@ fn check(output: &Output, threads: usize) {
         );
     }
     assert!(
-        serial[1] < 1.1,
+        serial[1] < 1.1 * serial[0],
         "one thread keeps one core busy at most: {text}"
     );
     assert_ne!(
@@ -58,10 +59,26 @@ fn check(output: &Output, threads: usize) {
         "{text}"
     );
     let last = text.lines().last().unwrap();
-    let computed: usize = last.split(' ').next().unwrap().parse().unwrap();
+    let verdict = "threads that had a tenth of it or more: ";
+    let (computed, all) = last
+        .strip_prefix(verdict)
+        .unwrap()
+        .split_once(" of ")
+        .unwrap();
+    let computed: usize = computed.parse().unwrap();
+    assert_eq!(all, threads.to_string(), "{text}");
     assert!((2..=threads).contains(&computed) && drawn >= 2, "{text}");
+    // Rayon's threads computed in five rounds, and the fastest one is printed.
+    // So they had more than twice of that, all together.
+    let share = numbers(&text, "an equal share: ").unwrap()[0];
+    assert!(share * threads as f64 > 2.0 * rayon[1], "{text}");
+    let speed_up = numbers(&text, "speed-up: ").unwrap()[0];
+    assert!(
+        (speed_up / (serial[0] / rayon[0]) - 1.0).abs() < 0.1,
+        "{text}"
+    );
 
-    match numbers(&text, "OpenMP ") {
+    match numbers(&text, "OpenMP  ") {
         None => assert!(
             !COMPARES && text.contains("not compared to OpenMP: "),
             "{text}"
@@ -73,6 +90,17 @@ fn check(output: &Output, threads: usize) {
                 COMPARES && (ratio / (rayon[0] / openmp[0]) - 1.0).abs() < 0.1,
                 "{text}"
             );
+            let of_cpu = numbers(&text, "and ").unwrap()[0];
+            let of_rows = rayon[1] / openmp[1];
+            assert!((of_cpu / of_rows - 1.0).abs() < 0.1, "{text}");
+            assert_eq!(numbers(&text, "Rayon:").unwrap()[0], threads as f64);
+            assert_eq!(numbers(&text, "OpenMP:").unwrap()[0], threads as f64);
+            let of = |name| {
+                let mut lines = text.lines();
+                let line = lines.find(|line| line.starts_with(name)).unwrap();
+                line.split(' ').next_back().unwrap()
+            };
+            assert_eq!(of("Rayon:"), of("OpenMP:"), "{text}");
         }
     }
 }
@@ -97,7 +125,8 @@ fn one_core_shows_the_threads_too() {
     }
 }
 
-/// Seen from outside: main waits while Rayon's threads compute; OpenMP's are main and three more.
+/// Seen from outside: main waits while Rayon's threads compute; OpenMP's are
+/// main and three more.
 #[cfg(target_os = "linux")]
 #[test]
 fn the_kernel_sees_the_threads_work() {
@@ -110,8 +139,8 @@ fn the_kernel_sees_the_threads_work() {
     let (mut most, mut without_main) = (0, 0);
     while demo.try_wait().unwrap().is_none() {
         let entries = std::fs::read_dir(&tasks).into_iter().flatten().flatten();
-        let stats = entries.filter_map(|e| {
-            std::fs::read_to_string(e.path().join("stat")).ok()
+        let stats = entries.filter_map(|task| {
+            std::fs::read_to_string(task.path().join("stat")).ok()
         });
         let stats: Vec<_> = stats.collect();
         most = most.max(stats.len());
@@ -123,11 +152,83 @@ fn the_kernel_sees_the_threads_work() {
             without_main = without_main.max(computing.count());
         }
     }
-    assert_eq!(most, 1 + 4 + if COMPARES { 3 } else { 0 });
+    let of_openmp = if COMPARES { 3 } else { 0 };
+    assert_eq!(most, 1 + 4 + of_openmp);
     assert!(
         without_main >= 2,
         "never more than {without_main} threads beside a sleeping main"
     );
+}
+
+/// OMP_PROC_BIND binds main to a core, and Rayon's threads, which it starts.
+/// OpenMP's threads have a core each: one core would be compared to two.
+#[cfg(target_os = "linux")]
+#[test]
+fn other_cores_are_no_comparison() {
+    let cores = std::thread::available_parallelism().unwrap().get();
+    for setting in ["OMP_PROC_BIND=true", "GOMP_CPU_AFFINITY=0-1"] {
+        let output = run(&["env", setting, DEMO], &["--threads", "2"]);
+        if cores == 1 || !COMPARES {
+            check(&output, 2);
+            continue;
+        }
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(error.contains("one thread may use core "), "{error}");
+        assert!(error.contains("unset OMP_PROC_BIND"), "{error}");
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(!text.contains("Rayon took"), "{text}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn other_numbers_of_threads_are_no_comparison() {
+    let limit = ["env", "OMP_THREAD_LIMIT=2", DEMO];
+    let output = run(&limit, &["--threads", "3"]);
+    if !COMPARES {
+        return check(&output, 3);
+    }
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(error.contains("3 threads of Rayon, 2 of OpenMP"), "{error}");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(!text.contains("Rayon took"), "{text}");
+}
+
+/// So few threads are allowed that Rayon's, or later OpenMP's, cannot start.
+#[cfg(target_os = "linux")]
+#[test]
+fn threads_that_cannot_start_are_one_sentence() {
+    use nix::sys::resource::{Resource, setrlimit};
+    use std::os::unix::process::CommandExt;
+    for allowed in [1, 3] {
+        let mut demo = Command::new(DEMO);
+        demo.args(["--threads", "2"]).env_remove("RUST_BACKTRACE");
+        if nix::unistd::geteuid().is_root() {
+            demo.uid(20_000 + std::process::id() % 40_000); // nobody else's
+        } else if allowed > 1 {
+            continue; // this user has other processes
+        }
+        let limit =
+            move || Ok(setrlimit(Resource::RLIMIT_NPROC, allowed, allowed)?);
+        // SAFETY: setrlimit is one system call.
+        unsafe { demo.pre_exec(limit) };
+        let output = demo.output().unwrap();
+        if allowed == 3 && !COMPARES {
+            check(&output, 2); // main, and two of Rayon
+            continue;
+        }
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        let error = String::from_utf8_lossy(&output.stderr);
+        let begin = error.trim_start();
+        let sentence = match allowed {
+            1 => "Error: cannot start the threads of Rayon",
+            _ => "libgomp: Thread creation failed",
+        };
+        assert!(begin.starts_with(sentence), "{error}");
+        assert!(!error.contains("panicked"), "{error}");
+    }
 }
 
 #[test]
