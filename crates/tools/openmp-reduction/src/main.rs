@@ -8,7 +8,7 @@
 //!
 //! Predict:  2 threads, not 1: half the time? The same sum, to the last digit?
 //! Try:      cargo run -p openmp-reduction -- --threads 8
-//! Try:      OMP_THREAD_LIMIT=1 cargo run -p openmp-reduction   # exits 1
+//! Try:      OMP_THREAD_LIMIT=1 cargo run -p openmp-reduction # exits 1: alone
 //! See also: rayon-reduction, the same loop in Rust; mpi-reduction, where
 //!           processes do it, which share no memory.
 
@@ -52,10 +52,10 @@ fn main() -> Result<()> {
     let several = evidence::measure(threads, || pi_openmp(steps, threads))?;
     evidence::draw(&several, &one);
 
-    // It demands: both sums are pi. OpenMP used as many threads as it was told
-    // to. Several threads wanted more cores than one thread. A thread wants a
-    // core while it computes on it, and while it waits because another program
-    // or thread is on it. So it makes no difference if the cores are busy. The
-    // limit is 1.2 times as many cores, as threads may also sleep for a while.
+    // The verdict demands: both sums are pi. OpenMP used as many threads as it
+    // was told to. Several threads wanted at least 1.2 times as many cores as
+    // one thread. A thread wants a core while it computes on it, and while it
+    // has to wait for it. So one thread wants 1 core, and two want up to 2, no
+    // matter what else the machine does. They may also sleep for a while.
     evidence::judge(&one, &several)
 }

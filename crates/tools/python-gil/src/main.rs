@@ -25,7 +25,7 @@ use clap::{Parser, value_parser};
 use evidence::Worker;
 use nix::sys::signal::{SigHandler, Signal, signal};
 
-/// This program takes so long to answer. It stands for a disk, or a server.
+/// So long does main.rs take to answer. It stands for a disk, or a server.
 const ANSWER_AFTER: Duration = Duration::from_millis(20);
 
 #[derive(Parser)]
@@ -76,10 +76,12 @@ fn main() -> Result<()> {
     evidence::draw("threads", &threads);
     evidence::draw("processes", &processes);
 
-    // It demands: all threads waited at once. With the GIL, no two threads
-    // computed at once, and they were blocked more than 20 times per second of
-    // computing: a thread that waits for it is blocked anew every 5 ms. The
-    // processes were at work at once, and blocked fewer than 20 times.
+    // The verdict demands: all threads waited for their answers at once. With
+    // the GIL, no two threads computed at once. They were blocked more than 20
+    // times per second of computing: a thread that waits for the GIL is blocked
+    // anew every 5 ms, 200 times per second. Processes were blocked less often
+    // than 20 times per second, and worked at the same time: on one core they
+    // take turns. Without a GIL, threads must be as processes are.
     evidence::judge(&interpreter, &threads, &processes)
 }
 

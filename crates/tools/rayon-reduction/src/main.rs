@@ -2,7 +2,7 @@
 //!
 //! The loop adds up numbers, and the result is pi. Rayon's threads halve the
 //! range of the loop again and again. A thread that has no work left takes a
-//! half that waits at another one. That is called work stealing.
+//! half that another thread has not begun. That is called work stealing.
 //! The C loop in src/pi.c is for comparison. There OpenMP cuts the range into
 //! equal shares at the start. It is compared in a release build only: in a
 //! debug build the C loop is optimised, and the Rust loop is not.
@@ -60,7 +60,8 @@ fn main() -> Result<()> {
         .num_threads(threads)
         .build_global()
         .context("cannot start the threads of Rayon")?;
-    // These are main and Rayon's. OpenMP will use main, and start others.
+    // On which cores may main and Rayon's threads run? Later OpenMP will use
+    // main as well, and start others.
     let main_and_rayon = evidence::cores_of_threads()?;
 
     // Each loop runs several times, and the fastest round counts.
@@ -68,6 +69,7 @@ fn main() -> Result<()> {
     let rayon = evidence::fastest("Rayon", || pi_rayon(steps))?;
     let computed = evidence::cpu_seconds_of_rayon_threads()?;
 
+    // In a release build, and if the C compiler has OpenMP.
     if evidence::can_compare() {
         // The first call of it starts the threads of OpenMP.
         let openmp =
@@ -77,10 +79,10 @@ fn main() -> Result<()> {
         evidence::compare(&rayon, &openmp, &main_and_rayon)?;
     }
 
-    // The verdict demands: at least two threads of Rayon computed. To compute
-    // means: to have a tenth of an equal share, or more, of the CPU time of
-    // all. Shares need not be equal, as a thread on a busy core has its work
-    // stolen.
+    // The verdict demands: at least two threads of Rayon computed. That means a
+    // tenth of an equal share of the CPU time, or more. Of 4 threads, an equal
+    // share is 25 %, and 2.5 % is enough. Shares need not be equal: a thread on
+    // a busy core has its work stolen.
     evidence::judge(&serial, &rayon, &computed)
 }
 
