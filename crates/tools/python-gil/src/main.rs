@@ -81,7 +81,7 @@ fn main() -> Result<()> {
     // times per second of computing: a thread that waits for the GIL is blocked
     // anew every 5 ms, 200 times per second. Processes were blocked less often
     // than 20 times per second, and worked at the same time: on one core they
-    // take turns. Without a GIL, threads must be as processes are.
+    // take turns. Without a GIL, threads must not be like that.
     evidence::judge(&interpreter, &threads, &processes)
 }
 
