@@ -1,129 +1,114 @@
-//! Fork, then load data, and not the other way round.
+//! Fork, then load: each worker process loads its part of the data itself.
 //!
-//! fork copies no memory, but it copies the page tables, so the more a process holds the longer it
-//! takes. Then parent and workers share the pages until one of them writes: the kernel copies that
-//! page for the writer, and the parent keeps the original that nobody needs any more. Python does
-//! so even where it only reads: it writes to the reference counts. Sources: fork(2), proc(5).
+//! A process has its memory in pages, mostly of 4 KiB. Its page table says
+//! where in physical memory each page is. fork copies the page table, but not
+//! the pages: parent and child share them.
+//! A page fault is an access to a page that the process does not have yet, or
+//! a write to a page that it shares. Then the kernel gives the process a page
+//! of its own: a new one, or a copy of the shared one.
+//! Python writes even where it only reads, because it counts references.
 //!
-//! Predict:  256 MiB of data, 4 workers write to a quarter each: how much memory do they all use?
+//! Predict:  The parent loads 256 MiB, and 4 workers overwrite it: MiB in use?
 //! Try:      cargo run -p fork-then-load -- --mib 64
-//! See also: process-isolation, the copy of one page; launch-cost, what an empty fork takes.
+//! See also: process-isolation, the copy of one page;
+//!           launch-cost, what it takes to fork a small process.
 
-use std::io::{Read, Write, pipe};
-use std::time::Instant;
-use std::{fs, hint, process};
+mod evidence;
 
-use anyhow::{Context, Result, anyhow, ensure};
+use std::hint::black_box;
+
+use anyhow::{Context, Result};
 use clap::{Parser, value_parser};
-use nix::sys::signal::{Signal::SIGKILL, kill};
-use nix::sys::wait::waitpid;
-use nix::unistd::{ForkResult, Pid, alarm, fork, getpid, pause};
+use evidence::{Meter, Row};
+use nix::sys::signal::{SigHandler, Signal, signal};
+use nix::unistd::{ForkResult, Pid, fork};
 
 const WORKERS: usize = 4;
 
 #[derive(Parser)]
 #[command(about)]
 struct Args {
-    /// MiB of data; up to a quarter of the free memory
-    #[arg(long, default_value_t = 256, value_parser = value_parser!(u16).range(16..=4096))]
+    /// MiB of data, at most a quarter of the free memory
+    #[arg(long, default_value_t = 256)]
+    #[arg(value_parser = value_parser!(u16).range(16..=4096))]
     mib: u16,
 }
 
-/// Killed and reaped when dropped, so on every path out.
-struct Worker(Pid);
-
-impl Drop for Worker {
-    fn drop(&mut self) {
-        _ = kill(self.0, SIGKILL).and(waitpid(self.0, None).map(drop));
-    }
-}
-
 fn main() -> Result<()> {
-    let bytes = usize::from(Args::parse().mib) << 20;
-    let free = kib("/proc/meminfo", "MemAvailable:").unwrap_or(0) << 10;
-    if free / 4 < bytes as u64 {
-        eprintln!(
-            "cannot run here: it needs Linux, and four times {} MiB of free memory",
-            bytes >> 20
-        );
-        process::exit(77);
+    let args = Args::parse();
+    let bytes = usize::from(args.mib) * 1024 * 1024;
+    evidence::need_memory(4 * bytes)?; // or exits with 77
+
+    // SIGCHLD tells a parent that a child has ended. A process may inherit that
+    // it is ignored, and then nobody can wait for children: set the default.
+    // SIGPIPE ends a program whose output nobody reads. Rust ignores it.
+    for inherited in [Signal::SIGCHLD, Signal::SIGPIPE] {
+        // SAFETY: the default is set, not a function of this program.
+        unsafe { signal(inherited, SigHandler::SigDfl) }?;
     }
-    println!("{} MiB of data, {WORKERS} workers\n", bytes >> 20);
-    println!("                 {WORKERS} forks  page faults      memory");
-    let good = run("fork, then load", bytes, false)?;
-    let bad = run("load, then fork", bytes, true)?;
-    let ratio = bad as f64 / good as f64;
-    ensure!(
-        ratio > 1.5,
-        "loading before the fork took only {ratio:.1} times the memory"
-    );
-    println!("\nloading before the fork took {ratio:.1} times the memory");
-    Ok(())
+
+    let fork_first = fork_then_load(bytes)?;
+    let load_first = load_then_fork(bytes)?;
+
+    evidence::draw(bytes, &fork_first, &load_first);
+    // If the workers load, the memory in use must be less than 1.5 times the
+    // data: it is in memory once, and the program itself needs a few MiB.
+    // If the parent loads, copies must take at least 0.9 times the data more.
+    // There must be more page faults then, and the forks must take longer.
+    evidence::judge(bytes, &fork_first, &load_first)
 }
 
-/// Prints a row; returns how many KiB of memory parent and workers use together.
-fn run(label: &str, bytes: usize, load_first: bool) -> Result<u64> {
-    let (share, faults_before) = (bytes / WORKERS, page_faults(getpid())?);
-    let mut data = vec![1_u8; if load_first { bytes } else { 0 }]; // the parent's data, if it loads
-    let ((mut start, gate), (mut done, tell)) = (pipe()?, pipe()?);
-    let (begin, mut workers) = (Instant::now(), Vec::new());
-    for number in 0..WORKERS {
-        // SAFETY: this process has one thread, so the child may do all that a program may.
-        match unsafe { fork() }
-            .map_err(|errno| anyhow!("fork refused: {errno}"))?
-        {
-            ForkResult::Parent { child } => workers.push(Worker(child)),
+/// The parent has no data. Each worker loads a quarter of it.
+fn fork_then_load(bytes: usize) -> Result<Row> {
+    let mut meter = Meter::start()?; // counts page faults from here on
+    meter.begin_forks()?; // and the parent's CPU time from here on
+
+    let mut workers: Vec<Pid> = Vec::new();
+    for _ in 0..WORKERS {
+        // fork returns twice: in the parent, and in the new worker.
+        // SAFETY: there is no other thread, whose locks the child would copy.
+        let result = unsafe { fork() }.context("fork refused")?;
+        match result {
             ForkResult::Child => {
-                alarm::set(10); // whatever happens to the parent, nothing is left after 10 s
-                drop(gate);
-                _ = start.read(&mut [0]); // until the parent, done with its forks, drops its end
-                if load_first {
-                    data[number * share..][..share].fill(2); // each page: a fault, and a copy
-                } else {
-                    data = vec![2; share];
-                }
-                hint::black_box(&data);
-                _ = (&tell).write_all(b".");
-                loop {
-                    pause(); // keeps its memory until it is killed
-                }
+                let mut quarter = load(bytes / WORKERS);
+                work(&mut quarter);
+                meter.wait_until_measured(); // then it exits
             }
+            ForkResult::Parent { child } => workers.push(child),
         }
     }
-    let forks = begin.elapsed();
-    drop((gate, tell));
-    done.read_exact(&mut [0; WORKERS])
-        .context("a worker died")?;
+    meter.measure_and_reap(&workers)
+}
 
-    let mut faults = page_faults(getpid())? - faults_before;
-    let mut kib = pss(getpid())?;
-    for worker in &workers {
-        faults += page_faults(worker.0)?;
-        kib += pss(worker.0)?;
+/// The parent loads all of the data. Each worker gets a quarter of it.
+fn load_then_fork(bytes: usize) -> Result<Row> {
+    let mut meter = Meter::start()?;
+    let mut data = load(bytes);
+    meter.begin_forks()?;
+
+    let mut workers: Vec<Pid> = Vec::new();
+    for quarter in data.chunks_mut(bytes / WORKERS) {
+        // SAFETY: there is no other thread, whose locks the child would copy.
+        let result = unsafe { fork() }.context("fork refused")?;
+        match result {
+            ForkResult::Child => {
+                work(quarter); // shared pages: the kernel copies each one
+                meter.wait_until_measured(); // then it exits
+            }
+            ForkResult::Parent { child } => workers.push(child),
+        }
     }
-    let (milliseconds, mib) = (forks.as_secs_f64() * 1e3, kib / 1024);
-    let bar = "█".repeat(12 * kib as usize * 1024 / bytes);
-    println!("{label}{milliseconds:>6.1} ms{faults:>13}{mib:>8} MiB  {bar}");
-    Ok(kib)
+    meter.measure_and_reap(&workers)
 }
 
-/// Minor faults, field 10 of /proc/PID/stat: the kernel mapped a page, and had none to read in.
-fn page_faults(pid: Pid) -> Result<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    let fields = stat.rsplit(") ").next().context("stat")?;
-    Ok(fields.split(' ').nth(7).context("stat")?.parse()?)
+/// A real program would read a file here.
+fn load(bytes: usize) -> Vec<u8> {
+    let data = vec![1; bytes];
+    black_box(data) // the compiler must not leave it out
 }
 
-/// Proportional set size in KiB: each page counts by its share, 1/n where n processes map it.
-fn pss(pid: Pid) -> Result<u64> {
-    kib(&format!("/proc/{pid}/smaps_rollup"), "Pss:")
-}
-
-fn kib(file: &str, field: &str) -> Result<u64> {
-    let text = fs::read_to_string(file)?;
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix(field))
-        .context("no such field")?;
-    Ok(line.trim().trim_end_matches(" kB").parse()?)
+/// A real program would compute here. This one writes to each page.
+fn work(quarter: &mut [u8]) {
+    quarter.fill(2);
+    black_box(quarter);
 }

@@ -1,22 +1,29 @@
-//! Launch cost: what it takes to start some work and see it finished, from a program to a call.
+//! Launch cost: how long it takes to start some work, and to see it finished.
 //!
-//! Work that is handed out must be long enough to be worth it. Where the launch may cost 1 %, the
-//! job must run a hundred times as long as its launch: that is the last column. The methods are
-//! those of lmbench: `lat_proc fork` (fork, exit, wait) and `lat_proc exec` (with exec in between).
+//! The work is nothing, so that only the launch is measured. A function call
+//! is the cheapest. A pool has threads that wait for jobs, which are calls. Or
+//! a new thread makes the call, or a new process: fork makes it, as a copy of
+//! its parent. Then the child may call exec, which replaces its program.
+//! How long fork takes depends on how much memory the parent has. This is its
+//! RSS, resident set size.
 //!
-//! Predict:  how many function calls could run in the time that it takes to start one Python?
+//! Predict:  How many function calls could run while one Python starts?
 //! Try:      cargo run --release -p launch-cost
 //! Try:      taskset -c 0 cargo run -p launch-cost
-//! See also: communication-cost, what they cost once they run.
+//! See also: communication-cost, what they cost once they run;
+//!           fork-then-load, the fork of a large process.
+
+mod evidence;
 
 use std::ffi::CStr;
 use std::hint::black_box;
-use std::sync::mpsc;
-use std::time::{Duration, Instant};
-use std::{process, thread};
+use std::thread;
 
-use anyhow::{Result, anyhow, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::{Parser, value_parser};
+use evidence::Kind;
+use nix::libc;
+use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, alarm, execvp, fork};
 use threadpool::ThreadPool;
@@ -25,95 +32,136 @@ use threadpool::ThreadPool;
 #[command(about)]
 struct Args {
     /// Launches of each kind (of Python: a twentieth)
-    #[arg(long, default_value_t = 100, value_parser = value_parser!(u16).range(20..=5000))]
+    #[arg(long, default_value_t = 100)]
+    #[arg(value_parser = value_parser!(u16).range(20..=5000))]
     launches: u16,
 }
 
 fn main() -> Result<()> {
-    let launches = usize::from(Args::parse().launches);
-    println!(
-        "launched              median      10 % to 90 %      1 % of a job of"
-    );
-    // Processes first: fork is for a process that has one thread.
-    let python = || fork_and_wait(&[c"python3", c"-c", c"pass"]);
-    let python = measure("fork + exec python3", launches / 20, python);
-    if let Err(error) = &python {
-        println!("python3: {error}");
-    }
-    let exec =
-        measure("fork + exec true", launches, || fork_and_wait(&[c"true"]))?;
-    let fork = measure("fork", launches, || fork_and_wait(&[]))?;
-    let thread = measure("thread", launches, || {
-        let thread = thread::Builder::new().spawn(|| ())?;
-        thread.join().map_err(|_| anyhow!("a thread panicked"))
-    })?;
-    let (pool, (done, wait)) = (ThreadPool::new(1), mpsc::channel());
-    measure("job, warm pool", launches, || {
-        let done = done.clone();
-        pool.execute(move || done.send(()).expect("main waits"));
-        Ok(wait.recv()?)
-    })?;
-    let calls = measure("1000 function calls", launches, || {
-        (0..1000).for_each(|_| black_box(work as fn())());
-        Ok(())
-    })?;
+    let args = Args::parse();
+    let launches = usize::from(args.launches);
 
-    // A busy moment of the machine makes launches slow, but not all of them: the fastest tenth.
-    let in_order =
-        calls[0] < 1000 * thread[0] && thread[0] < exec[0] && fork[0] < exec[0];
-    ensure!(in_order, "not in the order expected");
-    let in_calls =
-        |[_, median]: [Duration; 2]| 1000.0 * median.div_duration_f64(calls[1]);
-    let (name, program) =
-        python.map_or(("program", exec), |python| ("Python", python));
-    print!(
-        "\na thread takes as long as {:.0} calls, ",
-        in_calls(thread)
-    );
-    println!("a {name} as {:.1} million", in_calls(program) / 1e6);
+    // SIGCHLD tells a parent that a child has ended. A process may inherit that
+    // it is ignored, and then nobody can wait for children: set the default.
+    // SIGPIPE ends a program whose output nobody reads. Rust ignores it.
+    for inherited in [Signal::SIGCHLD, Signal::SIGPIPE] {
+        // SAFETY: the default is set, not a function of this program.
+        unsafe { signal(inherited, SigHandler::SigDfl) }?;
+    }
+
+    evidence::print_heading(launches);
+    let mut python = Kind::new("fork + exec python3", start_python);
+    if let Err(error) = python.time(launches / 20) {
+        println!("{error}"); // not found, say: the other kinds are shown
+    }
+
+    // These two take turns, so that a busy moment of the machine meets both.
+    // If fork is not faster after that many launches, both get more of them.
+    let mut exec = Kind::new("fork + exec true", start_true);
+    let mut fork = Kind::new("fork", fork_only);
+    evidence::time_in_turns(&mut exec, &mut fork, launches)?;
+
+    // Threads come after that: once there was a second one, fork takes longer.
+    let mut thread = Kind::new("thread", start_thread);
+    evidence::time_until_faster(&mut thread, &fork, launches)?;
+
+    // ThreadPool::new panics if it cannot start its thread.
+    let pool = evidence::catch_panic(|| ThreadPool::new(1))
+        .context("cannot start a thread")?;
+    let mut job = Kind::new("job, warm pool", move || run_job(&pool));
+    job.time(launches)?;
+
+    let mut calls = Kind::new("1000 function calls", call_1000_times);
+    calls.time(launches)?;
+
+    evidence::print_in_calls(&thread, &python, &calls);
+    // A thread must take longer than a call, a fork longer than a thread, and
+    // a fork with exec longer than a fork. What is compared is the time that
+    // only 10 % of the launches are faster than: a busy machine makes many
+    // launches slow, but not all of them.
+    evidence::judge(&calls, &thread, &fork, &exec)
+}
+
+/// One call would be too short for the clock.
+fn call_1000_times() -> Result<()> {
+    for _ in 0..1000 {
+        // If the compiler saw which function it is, it would leave it out.
+        let function: fn() = black_box(do_nothing);
+        function();
+    }
     Ok(())
 }
 
-#[inline(never)]
-fn work() {}
+fn do_nothing() {}
 
-/// Launches again and again, until each has finished, and prints a row with a bar: two cells for
-/// each factor of ten above 1 ns. Returns the time that a tenth was faster than, and the median.
-fn measure(
-    name: &str,
-    launches: usize,
-    launch: impl Fn() -> Result<()>,
-) -> Result<[Duration; 2]> {
-    let time = |_| {
-        let begin = Instant::now();
-        launch().map(|()| begin.elapsed())
-    };
-    let mut times = (0..launches).map(time).collect::<Result<Vec<_>>>()?;
-    times.sort_unstable();
-    let [low, median, high] =
-        [10, 50, 90].map(|percent| times[percent * launches / 100]);
-    let bar = "█".repeat((2.0 * (median.as_nanos() as f64).log10()) as usize);
-    let (spread, job) = (format!("{low:.1?} to {high:.1?}"), 100 * median);
-    println!("{name:<20}{median:>8.1?}  {spread:<19}{job:>9.1?}  {bar}");
-    Ok([low, median])
+/// Hands a job to the thread of the pool, and waits until it is done.
+fn run_job(pool: &ThreadPool) -> Result<()> {
+    pool.execute(do_nothing);
+    pool.join();
+    Ok(())
 }
 
-/// A child that executes a program, or exits at once, and the wait for its end.
-fn fork_and_wait(program: &[&CStr]) -> Result<()> {
-    // SAFETY: this process has one thread, so the child may do all that a program may.
-    match unsafe { fork() }.map_err(|errno| anyhow!("fork refused: {errno}"))? {
-        ForkResult::Child => {
-            alarm::set(10); // whatever happens to the parent, nothing is left after 10 s
-            let failed = program
-                .first()
-                .is_some_and(|name| execvp(name, program).is_err());
-            process::exit(if failed { 127 } else { 0 })
-        }
+/// Starts a thread, and waits until it has ended.
+fn start_thread() -> Result<()> {
+    let thread = thread::Builder::new()
+        .spawn(do_nothing)
+        .context("cannot start a thread")?;
+    ensure!(thread.join().is_ok(), "a thread panicked");
+    Ok(())
+}
+
+fn fork_only() -> Result<()> {
+    fork_and_wait(exit_at_once)
+}
+
+/// `true` is a program that does nothing.
+fn start_true() -> Result<()> {
+    fork_and_wait(become_true)
+}
+
+/// `pass` is a line of Python that does nothing.
+fn start_python() -> Result<()> {
+    fork_and_wait(become_python)
+}
+
+/// Makes a child that runs a function, and waits until it has exited.
+fn fork_and_wait(child_main: fn() -> !) -> Result<()> {
+    // fork returns twice: in the parent, and in the new child.
+    // SAFETY: there is no other thread, whose locks the child would copy.
+    let result = unsafe { fork() }.context("fork refused")?;
+    match result {
+        ForkResult::Child => child_main(), // never returns
         ForkResult::Parent { child } => {
             let status = waitpid(child, None)?;
-            let shown = matches!(status, WaitStatus::Exited(_, 0));
-            ensure!(shown, "not found, or it failed: {status:?}");
+            ensure!(status != WaitStatus::Exited(child, 127), "not found");
+            ensure!(status == WaitStatus::Exited(child, 0), "{status:?}");
             Ok(())
         }
     }
+}
+
+/// exit would first do what the parent has registered for its own end, such as
+/// to write what is left in buffers. _exit only ends the process.
+fn exit_at_once() -> ! {
+    // SAFETY: it uses nothing of this process.
+    unsafe { libc::_exit(0) }
+}
+
+fn become_true() -> ! {
+    become_program(&[c"true"])
+}
+
+fn become_python() -> ! {
+    become_program(&[c"python3", c"-c", c"pass"])
+}
+
+fn become_program(arguments: &[&CStr]) -> ! {
+    // Only for a lecture: in 10 s a signal ends this process in any case, also
+    // after exec. In a real program, remove it.
+    alarm::set(10);
+
+    // exec returns only if it fails: its result is never Ok.
+    let Err(_) = execvp(arguments[0], arguments);
+    // SAFETY: it uses nothing of this process.
+    unsafe { libc::_exit(127) } // as a shell does if there is no such program
 }
