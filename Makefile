@@ -13,7 +13,8 @@ lints = undocumented_unsafe_blocks multiple_unsafe_ops_per_block \
 	semicolon_if_nothing_returned unneeded_field_pattern unnested_or_patterns \
 	cast_lossless precedence_bits unreadable_literal unseparated_literal_suffix \
 	enum_glob_use items_after_statements many_single_char_names \
-	mixed_read_write_in_expression needless_pass_by_value uninlined_format_args
+	mixed_read_write_in_expression needless_pass_by_value uninlined_format_args \
+	min_ident_chars shadow_unrelated from_iter_instead_of_collect disallowed_methods
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-16s%s\n", $$1, $$2 }' Makefile

@@ -77,7 +77,7 @@ fn numbers(json: &str) -> [u64; 3] {
     assert_eq!(names, ["index", "points", "hits"]);
     assert!(json.ends_with("}\n") && json.lines().count() == 1);
     let numbers = json
-        .split(|c: char| !c.is_ascii_digit())
+        .split(|letter: char| !letter.is_ascii_digit())
         .filter_map(|word| word.parse().ok());
     numbers.collect::<Vec<_>>().try_into().unwrap()
 }
@@ -127,14 +127,16 @@ fn takes_the_index_from_the_scheduler() {
 #[test]
 fn variables_that_agree_are_one_that_disagree_are_refused() {
     let folder = Folder::new("two");
-    let mut task = demo(&folder.0);
-    task.env("PBS_ARRAYID", "3").env("SLURM_ARRAY_TASK_ID", "3");
-    assert!(stdout(&task.output().unwrap()).starts_with("task 3: "));
-
-    let mut task = demo(&folder.0);
-    task.env("PBS_ARRAY_INDEX", "1")
+    let mut agreed = demo(&folder.0);
+    agreed
+        .env("PBS_ARRAYID", "3")
         .env("SLURM_ARRAY_TASK_ID", "3");
-    let output = task.output().unwrap();
+    assert!(stdout(&agreed.output().unwrap()).starts_with("task 3: "));
+
+    let mut torn = demo(&folder.0);
+    torn.env("PBS_ARRAY_INDEX", "1")
+        .env("SLURM_ARRAY_TASK_ID", "3");
+    let output = torn.output().unwrap();
     assert_eq!(output.status.code(), Some(2), "{output:?}");
     let error = String::from_utf8_lossy(&output.stderr);
     for word in ["PBS_ARRAY_INDEX is 1", "SLURM_ARRAY_TASK_ID is 3"] {

@@ -30,12 +30,12 @@ fn entry_of(process: Pid) -> Result<Option<Entry>> {
         true,
         ProcessRefreshKind::nothing().with_memory(),
     );
-    let Some(process) = system.process(pid) else {
+    let Some(found) = system.process(pid) else {
         return Ok(None);
     };
     Ok(Some(Entry {
-        state: process.status(),
-        rss: process.memory(),
+        state: found.status(),
+        rss: found.memory(),
     }))
 }
 
