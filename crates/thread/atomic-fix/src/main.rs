@@ -1,135 +1,150 @@
-//! Atomic: fetch_add is load, add and store in one step. No update gets lost, and there is no lock.
+//! Atomic: an operation in one step, so that no other thread comes between.
 //!
-//! Four ways to count together. The race may lose updates. With a mutex and with fetch_add the count
-//! is exact, but each increment has to get hold of the one counter that all threads want. A thread
-//! that races with nobody, in a variable of its own, adds its sum at the end: once is enough.
-//! Source: std::sync::atomic. Times with --release: unoptimised code mostly calls functions.
+//! Four ways in which threads add 1, and count together. The race takes three
+//! steps: load, add, store. With a mutex, one thread at a time takes them.
+//! fetch_add is atomic: one step. In the last way each thread has a private
+//! counter, and only adds its sum to the total at the end.
+//! It runs with --release: without, most of the time goes to function calls.
 //!
-//! Predict:  mutex, fetch_add, private variable: how many nanoseconds does an increment take?
+//! Predict:  mutex, fetch_add, private counter: nanoseconds per increment?
 //! Run:      cargo run --release -p atomic-fix
 //! Try:      cargo run --release -p atomic-fix -- --threads 1
-//! See also: race-condition; mutex-fix; race-interleavings, why one step cannot lose an update.
+//! See also: race-condition; mutex-fix; race-interleavings, which goes through
+//!           all orders of the three steps.
+
+mod evidence;
 
 use std::hint::black_box;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, RwLock};
 use std::thread;
 use std::time::Instant;
 
-use anyhow::{Result, anyhow, ensure};
+use anyhow::{Context, Result};
 use clap::{Parser, value_parser};
 
-const ROUNDS: usize = 5;
+use evidence::{Row, Span};
+
+/// Each way of counting is timed so often.
+const ROUNDS: u64 = 5;
 
 #[derive(Parser)]
 #[command(about)]
 struct Args {
     /// Threads that share the counter
-    #[arg(long, default_value_t = 4, value_parser = value_parser!(u64).range(1..=64))]
+    #[arg(long, default_value_t = 4)]
+    #[arg(value_parser = value_parser!(u64).range(1..=64))]
     threads: u64,
     /// How often each thread adds 1 in a round
-    #[arg(long, default_value_t = 250_000, value_parser = value_parser!(u64).range(1..=1_000_000))]
+    #[arg(long, default_value_t = 250_000)]
+    #[arg(value_parser = value_parser!(u64).range(1..=1_000_000))]
     increments: u64,
 }
 
 fn main() -> Result<()> {
-    let Args {
-        threads,
-        increments,
-    } = Args::parse();
-    let (racy, locked) = (AtomicU64::new(0), Mutex::new(0));
-    let (atomic, sum) = (AtomicU64::new(0), AtomicU64::new(0));
+    let args = Args::parse();
+    let increments = args.increments;
 
-    let race = || {
-        (0..increments)
-            .for_each(|_| racy.store(racy.load(Relaxed) + 1, Relaxed));
-    };
-    let mutex = || (0..increments).for_each(|_| *locked.lock().unwrap() += 1);
-    let fetch_add =
-        || (0..increments).for_each(|_| _ = atomic.fetch_add(1, Relaxed)); // one step
-    let private = || {
-        let own = AtomicU64::new(0);
-        let own = black_box(&own); // not optimised away, though no other thread can see it
-        (0..increments).for_each(|_| own.store(own.load(Relaxed) + 1, Relaxed)); // as in the race
-        sum.fetch_add(own.load(Relaxed), Relaxed);
-    };
+    let racy = AtomicU64::new(0);
+    let locked = Mutex::new(0);
+    let atomic = AtomicU64::new(0);
+    let total = AtomicU64::new(0);
+    let mut race_times = Vec::new();
+    let mut mutex_times = Vec::new();
+    let mut fetch_add_times = Vec::new();
+    let mut private_times = Vec::new();
 
-    let methods: [&(dyn Fn() + Sync); 4] =
-        [&race, &mutex, &fetch_add, &private];
-    let mut times = [[0.0; ROUNDS]; 4];
-    for round in 0..ROUNDS {
-        for (times, method) in times.iter_mut().zip(methods) {
-            times[round] =
-                nanoseconds(threads, method)? / (threads * increments) as f64;
-        }
+    for _ in 0..ROUNDS {
+        race_times.push(time(&args, || race(&racy, increments))?);
+        mutex_times.push(time(&args, || mutex(&locked, increments))?);
+        fetch_add_times.push(time(&args, || fetch_add(&atomic, increments))?);
+        private_times.push(time(&args, || private(&total, increments))?);
     }
-    for times in &mut times {
-        times.sort_by(f64::total_cmp);
-    }
-    let median = times.map(|times| times[ROUNDS / 2]);
-    let longest = median.into_iter().fold(0.0, f64::max);
 
-    let expected = threads * increments * ROUNDS as u64;
-    let counted = [
-        racy.into_inner(),
-        locked.into_inner()?,
-        atomic.into_inner(),
-        sum.into_inner(),
+    let rows = [
+        Row::new("race", racy.into_inner(), race_times),
+        Row::new("mutex", locked.into_inner()?, mutex_times),
+        Row::new("fetch_add", atomic.into_inner(), fetch_add_times),
+        Row::new("private", total.into_inner(), private_times),
     ];
-    let build = if cfg!(debug_assertions) {
-        "debug"
-    } else {
-        "release"
-    };
-    println!(
-        "threads: {threads}, each adds 1, {increments} times, in {ROUNDS} rounds\n"
-    );
-    println!(
-        "expected {expected:>11}          ns per increment, {build} build"
-    );
-    println!(
-        "             counted      lost   fastest   slowest  median round"
-    );
-    for (i, name) in
-        ["race", "mutex", "fetch_add", "private"].iter().enumerate()
-    {
-        let [fastest, .., slowest] = times[i];
-        let bar = "█".repeat((16.0 * median[i] / longest).round() as usize);
-        print!("{name:<9} {:>10} {:>9}", counted[i], expected - counted[i]);
-        println!(" {fastest:>9.2} {slowest:>9.2} {:>7.2} {bar}", median[i]);
-    }
-    ensure!(
-        counted[1..] == [expected; 3],
-        "expected {expected}, counted {counted:?}"
-    );
-    let [_, mutex, fetch_add, private] = median;
-    print!(
-        "\nexact: mutex {mutex:.1} ns, fetch_add {fetch_add:.1} ns, private {private:.1} ns; "
-    );
-    println!("race lost {}", expected - counted[0]);
-    Ok(())
+    evidence::print_table(&args, &rows);
+
+    // Mutex, fetch_add and private must have lost no update. Whether the race
+    // has lost any is luck.
+    evidence::judge(&args, &rows)
 }
 
-/// Lets all threads do the same work at the same time. Returns how long that took.
-fn nanoseconds(threads: u64, work: &(dyn Fn() + Sync)) -> Result<f64> {
-    let gate = RwLock::new(());
-    thread::scope(|scope| {
-        let closed = gate.write();
-        let timed = || {
-            drop(gate.read()); // waits until all threads have been started
-            let begin = Instant::now();
-            work();
-            (begin, Instant::now())
-        };
-        let start = |_| thread::Builder::new().spawn_scoped(scope, timed);
-        let started = (0..threads).map(start).collect::<Result<Vec<_>, _>>();
-        let started = started
-            .map_err(|error| anyhow!("cannot start a thread: {error}"))?;
-        drop(closed);
-        let times = started.into_iter().map(|thread| thread.join().unwrap());
-        let (first, last) = times
-            .reduce(|one, two| (one.0.min(two.0), one.1.max(two.1)))
-            .unwrap();
-        Ok((last - first).as_secs_f64() * 1e9)
-    })
+/// Three steps. Another thread may come between them. Optimised code may have
+/// one instruction for them: even then another core may come between.
+fn race(counter: &AtomicU64, increments: u64) {
+    for _ in 0..increments {
+        let value = counter.load(Relaxed);
+        let sum = value + 1;
+        counter.store(sum, Relaxed);
+    }
+}
+
+/// The same three steps. Other threads have to wait until they are done.
+fn mutex(counter: &Mutex<u64>, increments: u64) {
+    for _ in 0..increments {
+        let mut guard = counter.lock().unwrap();
+        let value = *guard;
+        let sum = value + 1;
+        *guard = sum;
+        drop(guard); // unlocks
+    }
+}
+
+/// One step. Nothing can come between.
+fn fetch_add(counter: &AtomicU64, increments: u64) {
+    for _ in 0..increments {
+        counter.fetch_add(1, Relaxed);
+    }
+}
+
+/// A counter that no other thread can use. Only its sum goes to the total.
+fn private(total: &AtomicU64, increments: u64) {
+    let mut counter = 0;
+    for _ in 0..increments {
+        counter += 1;
+        black_box(&mut counter); // the compiler shall not add all at once
+    }
+    total.fetch_add(counter, Relaxed);
+}
+
+/// Lets all threads work at the same time. Returns how long that took, in
+/// nanoseconds per increment.
+fn time(args: &Args, work: impl Fn() + Sync) -> Result<f64> {
+    let ready = AtomicU64::new(0); // threads that have started
+    let spans = thread::scope(|scope| -> Result<Vec<Span>> {
+        let mut threads = Vec::new();
+        for _ in 0..args.threads {
+            let thread = thread::Builder::new().spawn_scoped(scope, || {
+                wait_for_all(&ready, args.threads);
+                let begin = Instant::now();
+                work();
+                let end = Instant::now();
+                Span { begin, end }
+            });
+            if thread.is_err() {
+                // The threads that have started shall not wait for it.
+                ready.store(args.threads, Relaxed);
+            }
+            threads.push(thread.context("cannot start a thread")?);
+        }
+        let mut spans = Vec::new();
+        for thread in threads {
+            spans.push(thread.join().unwrap());
+        }
+        Ok(spans)
+    })?;
+    Ok(evidence::nanoseconds_per_increment(args, &spans))
+}
+
+/// Returns when all threads are here, so that they add at the same time.
+fn wait_for_all(ready: &AtomicU64, threads: u64) {
+    ready.fetch_add(1, Relaxed);
+    while ready.load(Relaxed) < threads {
+        thread::yield_now();
+    }
 }

@@ -1,106 +1,161 @@
-//! Mutex: one thread at a time in the critical section, so that no update gets lost.
+//! Mutex: a lock that one thread can have, while all others must wait for it.
 //!
-//! Whoever wants to add takes the lock first; everybody else waits until it is released. Load, add
-//! and store then happen as one step, even though the core is given away in the middle of it.
-//! The same work without the lock runs beside it: it shows the race, and what the lock costs.
+//! What stands between lock and unlock is a critical section: only the thread
+//! that has the lock is in it. Here these are the three steps of an addition:
+//! load, add, store. The other threads cannot load before the sum is stored.
+//! What the lock costs is measured in one thread alone, without the sleep: it
+//! never has to wait.
 //!
-//! Predict:  does the lock make the program faster or slower, and by how much?
-//! Try:      cargo run -p mutex-fix -- --no-yield --increments 100000
-//! Try:      cargo run -p mutex-fix -- --threads 1 --no-yield --increments 100000
-//! See also: race-condition, the same work without the lock.
+//! Predict:  to add 1 with a lock takes how many times as long as without?
+//! Try:      cargo run -p mutex-fix -- --increments 1000   # as in the race
+//! Try:      cargo run -p mutex-fix -- --no-sleep --increments 1000000
+//! Try:      cargo run --release -p mutex-fix   # optimised code
+//! See also: race-condition, the same code without the lock.
 
+use std::hint::black_box;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use anyhow::{anyhow, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::{Parser, value_parser};
 
 #[derive(Parser)]
 #[command(about)]
 struct Args {
     /// Threads that share the counter
-    #[arg(long, default_value_t = 4, value_parser = value_parser!(u64).range(1..=64))]
+    #[arg(long, default_value_t = 4)]
+    #[arg(value_parser = value_parser!(u64).range(1..=64))]
     threads: u64,
     /// How often each thread adds 1
-    #[arg(long, default_value_t = 1000, value_parser = value_parser!(u64).range(1..=100_000))]
+    #[arg(long, default_value_t = 100)]
+    #[arg(value_parser = value_parser!(u64).range(1..=1_000_000))]
     increments: u64,
-    /// Do not yield the core between load and store
+    /// Do not sleep between load and store
     #[arg(long)]
-    no_yield: bool,
+    no_sleep: bool,
 }
 
-fn main() -> anyhow::Result<()> {
+fn main() -> Result<()> {
     let args = Args::parse();
-    let pause = |i| {
-        if i % 10 == 0 && !args.no_yield {
-            thread::yield_now(); // between load and store: the window for a race, opened wide
-        }
-    };
 
-    let racy = AtomicU64::new(0);
-    let time_without = run(&args, |i| {
-        let value = racy.load(Relaxed);
-        pause(i);
-        racy.store(value + 1, Relaxed);
-    })?;
-
+    // The counter is inside the mutex: nobody gets at it without the lock.
     let counter = Mutex::new(0);
-    let time_with = run(&args, |i| {
-        let mut guard = counter.lock().unwrap(); // the critical section begins: others wait here
-        let value = *guard;
-        pause(i);
-        *guard = value + 1;
-    })?; // the guard is dropped at the end of each call, which unlocks
 
-    let expected = args.threads * args.increments;
-    let (racy, counted) = (racy.into_inner(), counter.into_inner().unwrap());
+    thread::scope(|scope| -> Result<()> {
+        for _ in 0..args.threads {
+            let thread = thread::Builder::new()
+                .spawn_scoped(scope, || add(&counter, &args));
+            thread.context("cannot start a thread")?;
+        }
+        Ok(())
+    })?; // the scope ends when all its threads have ended
+
+    let counted = counter.into_inner().unwrap();
+    let price = measure_price();
+
+    // No update may be lost. An increment with the lock must take longer than
+    // one without.
+    judge(&args, counted, &price)
+}
+
+/// What each thread does. Between lock and unlock it is alone.
+fn add(counter: &Mutex<u64>, args: &Args) {
+    for _ in 0..args.increments {
+        let mut guard = counter.lock().unwrap(); // waits until it is unlocked
+        let value = *guard;
+        let sum = value + 1;
+        if !args.no_sleep {
+            // Another thread that runs meanwhile has to wait for the lock.
+            thread::sleep(Duration::from_micros(1));
+        }
+        *guard = sum;
+        drop(guard); // unlocks
+    }
+}
+
+/// Nanoseconds per increment in one thread alone, without the sleep.
+struct Price {
+    without_lock: f64,
+    with_lock: f64,
+}
+
+fn measure_price() -> Price {
+    let alone = Args {
+        threads: 1,
+        increments: 10_000,
+        no_sleep: true,
+    };
+    let unlocked = AtomicU64::new(0);
+    let locked = Mutex::new(0);
+    // black_box: the compiler shall not see that no other thread uses them,
+    // or it would leave out what they are for.
+    Price {
+        without_lock: nanoseconds(&alone, || {
+            add_without_lock(black_box(&unlocked), &alone);
+        }),
+        with_lock: nanoseconds(&alone, || add(black_box(&locked), &alone)),
+    }
+}
+
+/// What each thread of race-condition does, without the sleep.
+fn add_without_lock(counter: &AtomicU64, args: &Args) {
+    for _ in 0..args.increments {
+        let value = counter.load(Relaxed);
+        let sum = value + 1;
+        counter.store(sum, Relaxed);
+    }
+}
+
+/// Nanoseconds per increment, in the fastest of many rounds: no other process
+/// interrupted that one.
+fn nanoseconds(args: &Args, all_increments: impl Fn()) -> f64 {
+    let mut fastest = Duration::MAX;
+    for _ in 0..100 {
+        let begin = Instant::now();
+        all_increments();
+        fastest = fastest.min(begin.elapsed());
+    }
+    fastest.as_nanos() as f64 / args.increments as f64
+}
+
+fn judge(args: &Args, counted: u64, price: &Price) -> Result<()> {
     println!(
-        "threads: {}, each adds 1 to one counter, {} times",
+        "threads: {}, each adds 1 to one counter, {} times, with a lock\n",
         args.threads, args.increments
     );
-    println!("\n              expected   counted      lost         time");
-    for (label, count, time) in [
-        ("without lock", racy, time_without),
-        ("with lock", counted, time_with),
-    ] {
-        println!(
-            "{label:<12}{expected:>10}{count:>10}{:>10}{time:>10.2} ms",
-            expected - count
-        );
-    }
+    let expected = args.threads * args.increments;
+    print_row("expected", expected, expected);
+    print_row("counted", counted, expected);
+
+    let build = if cfg!(debug_assertions) {
+        "debug"
+    } else {
+        "release"
+    };
+    let without = price.without_lock;
+    let with = price.with_lock;
+    println!("\nOne thread alone, without the sleep, {build} build:");
+    println!("without the lock {without:>9.2} ns per increment");
+    println!("with the lock    {with:>9.2} ns per increment\n");
+
     ensure!(
         counted == expected,
         "with the lock: expected {expected}, counted {counted}"
     );
-    print!("\nexpected {expected}, counted {counted}: 0 updates lost, ");
-    println!("in {:.1} times the time", time_with / time_without);
+    ensure!(with > without, "with the lock it does not take longer");
+    println!("expected {expected}, counted {counted}: 0 updates lost");
+    print!("the lock takes {:.1} times the time, ", with / without);
+    println!("even if no thread has to wait");
     Ok(())
 }
 
-/// Lets every thread call `add` so many times, and returns how many milliseconds that took.
-fn run(args: &Args, add: impl Fn(u64) + Sync) -> anyhow::Result<f64> {
-    let (ready, go) = (AtomicU64::new(0), AtomicBool::new(false));
-    let work = || {
-        ready.fetch_add(1, Relaxed);
-        while !go.load(Relaxed) {
-            thread::yield_now(); // until all are here and the clock runs
-        }
-        (0..args.increments).for_each(&add);
-    };
-    let begin = thread::scope(|scope| {
-        let start =
-            |_| thread::Builder::new().spawn_scoped(scope, work).map(drop);
-        let started = (0..args.threads).try_for_each(start);
-        while started.is_ok() && ready.load(Relaxed) < args.threads {
-            thread::yield_now();
-        }
-        let begin = Instant::now();
-        go.store(true, Relaxed); // even if one did not start: the others shall not wait for ever
-        started
-            .map(|()| begin)
-            .map_err(|error| anyhow!("cannot start a thread: {error}"))
-    })?; // all have finished here
-    Ok(begin.elapsed().as_secs_f64() * 1e3)
+/// A count, and a bar that shows its share of what was expected.
+fn print_row(label: &str, count: u64, expected: u64) {
+    let width = 50;
+    let full = (width * count / expected) as usize;
+    let bar = "█".repeat(full);
+    let rest = "░".repeat(width as usize - full);
+    println!("{label:<16} {count:>9} {bar}{rest}");
 }

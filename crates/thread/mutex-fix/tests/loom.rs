@@ -1,5 +1,6 @@
-//! Proof by exhaustion: loom runs two threads through every possible interleaving of
-//! a copy of the demo's critical section, and none of them loses an update.
+//! Proof by exhaustion: loom runs two threads through every possible
+//! interleaving of a copy of the demo's critical section, and none of them
+//! loses an update.
 
 use loom::sync::{Arc, Mutex};
 use loom::thread;
@@ -8,17 +9,18 @@ use loom::thread;
 fn two_threads_always_end_at_two() {
     loom::model(|| {
         let counter = Arc::new(Mutex::new(0));
-        let threads: Vec<_> = (0..2)
-            .map(|_| {
-                let counter = Arc::clone(&counter);
-                thread::spawn(move || {
-                    let mut guard = counter.lock().unwrap();
-                    let value = *guard;
-                    thread::yield_now();
-                    *guard = value + 1;
-                })
-            })
-            .collect();
+        let mut threads = Vec::new();
+        for _ in 0..2 {
+            let counter = Arc::clone(&counter);
+            threads.push(thread::spawn(move || {
+                let mut guard = counter.lock().unwrap();
+                let value = *guard;
+                let sum = value + 1;
+                thread::yield_now();
+                *guard = sum;
+                drop(guard);
+            }));
+        }
         for thread in threads {
             thread.join().unwrap();
         }
