@@ -4,9 +4,11 @@ use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 const DEMO: &str = env!("CARGO_BIN_EXE_nice-priority");
@@ -348,20 +350,34 @@ fn ends_quietly_if_nobody_reads() {
     }
 }
 
-/// Ten seconds after the demo has been killed, none of its children is left.
-#[test]
-fn children_end_even_if_the_parent_is_killed() {
+/// PIDs of the children
+fn killed_demo_with_stopped_children() -> [String; 2] {
     let _alone = alone();
     let (mut demo, children) = start(&[]);
+    for child in &children {
+        let pid = Pid::from_raw(child.parse().unwrap());
+        kill(pid, Signal::SIGSTOP).unwrap();
+    }
     demo.kill().unwrap();
     demo.wait().unwrap();
+    children
+}
+
+/// Ten seconds after the demo has been killed, none of its children is left.
+/// Meanwhile they are stopped, which spares the core: the alarm does not stop.
+#[test]
+fn children_end_even_if_the_parent_is_killed() {
+    let children = killed_demo_with_stopped_children();
+    sleep(Duration::from_secs(10));
     let deadline = Instant::now() + Duration::from_secs(30);
-    while children
-        .iter()
-        .any(|pid| fs::exists(format!("/proc/{pid}")).unwrap())
-    {
-        assert!(Instant::now() < deadline, "{children:?} outlived the demo");
-        std::thread::sleep(Duration::from_millis(100));
+    for child in children {
+        let pid = Pid::from_raw(child.parse().unwrap());
+        // It hears the alarm when it goes on. Gone already: that is well, too.
+        let _gone_already = kill(pid, Signal::SIGCONT).is_err();
+        while fs::exists(format!("/proc/{child}")).unwrap() {
+            assert!(Instant::now() < deadline, "{child} outlived the demo");
+            sleep(Duration::from_millis(10));
+        }
     }
 }
 

@@ -310,7 +310,7 @@ fn an_event_without_its_new_state_is_not_counted() {
 /// of its own. Then both execute at once, unless these cores are busy.
 #[test]
 fn a_second_core_is_not_taken_for_turns() {
-    let (demo, mut output, rows) = start_until(&["--delay", "5"], "zombie");
+    let (demo, mut output, rows) = start_until(&["--delay", "2"], "zombie");
     let second = rows[1].child;
     let core: usize = allowed_cores(second).parse().unwrap();
     let mine = sched_getaffinity(Pid::from_raw(0)).unwrap();
