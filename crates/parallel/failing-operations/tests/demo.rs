@@ -253,7 +253,7 @@ fn nothing_outlives_a_killed_demo() {
                 break;
             }
             assert!(Instant::now() < deadline, "{pid} outlived the demo");
-            std::thread::yield_now();
+            std::thread::sleep(Duration::from_millis(10)); // spares the core
         }
     }
 }

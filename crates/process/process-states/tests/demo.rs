@@ -170,6 +170,7 @@ fn await_states(demo: &mut Child, expected: &str) -> Vec<(u32, char)> {
             demo.try_wait().unwrap().is_none(),
             "{expected} expected, {children:?} seen"
         );
+        std::thread::sleep(Duration::from_millis(10)); // spares the core
     }
 }
 
