@@ -28,7 +28,7 @@ fn cannot_run() -> bool {
 }
 
 fn numbers(line: &str) -> Vec<f64> {
-    let words = line.split(|c: char| !"0123456789.e-".contains(c));
+    let words = line.split(|sign: char| !"0123456789.e-".contains(sign));
     words
         .filter_map(|word| word.trim_end_matches('.').parse().ok())
         .collect()
@@ -58,9 +58,10 @@ fn check(output: &Output, ranks: usize, steps: f64) -> Vec<u32> {
     assert!(column(0).eq((0..ranks).map(|rank| rank as f64)), "{text}");
     let ends = column(3).skip(1).chain([steps]);
     for ((first, end), area) in column(3).zip(ends).zip(column(4)) {
-        let [a, b] = [first, end].map(|i| 4.0 * (i / steps).atan());
+        let before = 4.0 * (first / steps).atan();
+        let after = 4.0 * (end / steps).atan();
         assert!(
-            first < end && (area - (b - a)).abs() < 1e-6,
+            first < end && (area - (after - before)).abs() < 1e-6,
             "no step twice, none left out: {text}"
         );
     }
@@ -73,21 +74,31 @@ fn check(output: &Output, ranks: usize, steps: f64) -> Vec<u32> {
     );
     let pids = rows.iter().map(|row| row[2].parse().unwrap()).collect();
 
-    let last = numbers(lines[lines.len() - 1]);
-    assert_eq!(last[0], ranks as f64);
+    let verdict = lines[lines.len() - 1];
+    let last = numbers(verdict);
+    assert!(verdict.starts_with("parts added: "), "{text}");
+    assert!(verdict.contains("of which know pi: 1"), "{text}");
+    assert_eq!(last[0], ranks as f64, "{text}");
+    assert!(last[1] < 1e-6, "{text}");
+    assert_eq!(last[2..], [ranks as f64, 1.0], "{text}");
+    let cost = lines[lines.len() - 2];
     if ranks > 1 {
+        let mut medians = Vec::new();
         for (line, bytes) in [(ranks + 2, 8.0), (ranks + 3, 1_048_576.0)] {
-            let [trips, micros] =
-                numbers(lines[line])[numbers(lines[line]).len() - 2..]
-            else {
-                panic!("{text}")
-            };
-            assert!(numbers(lines[line]).contains(&bytes), "{text}");
+            let found = numbers(lines[line]);
+            let trips = found[found.len() - 2];
+            let micros = found[found.len() - 1];
+            assert!(found.contains(&bytes), "{text}");
             assert!((1.0..=1000.0).contains(&trips) && micros > 0.0, "{text}");
+            medians.push(micros);
         }
-        assert!(last.len() == 4 && last[2] > 0.0 && last[3] > 0.0, "{text}");
+        let cost = numbers(cost);
+        let speed = 1048.576 / medians[1]; // rounded: 0.005, and the median
+        assert_eq!(cost.len(), 2, "{text}");
+        assert_eq!(cost[0], medians[0], "{text}");
+        assert!((cost[1] - speed).abs() < 0.006 + speed * 0.01, "{text}");
     } else {
-        assert!(text.contains("nobody to send a message to"), "{text}");
+        assert!(cost.contains("nobody to send a message to"), "{text}");
     }
     pids
 }
@@ -120,7 +131,8 @@ fn mpirun_starts_it_too() {
         "ALLOW_RUN_AS_ROOT_CONFIRM",
         "MCA_rmaps_base_oversubscribe",
     ] {
-        mpirun.env(format!("OMPI_{name}"), "1"); // the Try line's options, for any MPI
+        // For root, and for one core.
+        mpirun.env(format!("OMPI_{name}"), "1");
     }
     mpirun.env("PRTE_MCA_rmaps_default_mapping_policy", ":oversubscribe");
     let output = mpirun
@@ -145,33 +157,36 @@ fn one_core_is_enough() {
     check(&output, 2, 1e7);
 }
 
-/// From outside: the children of `parent` that are the demo, each with its clock ticks of work.
+/// From outside: the children of a process.
 #[cfg(target_os = "linux")]
-fn ranks_of(parent: u32) -> std::collections::BTreeMap<u32, u64> {
-    let tasks = std::fs::read_dir(format!("/proc/{parent}/task"))
-        .into_iter()
-        .flatten()
-        .flatten();
-    let lists = tasks.filter_map(|t| {
-        std::fs::read_to_string(t.path().join("children")).ok()
-    });
-    let pids: Vec<u32> = lists
-        .flat_map(|l| {
-            l.split_whitespace()
-                .flat_map(str::parse)
-                .collect::<Vec<_>>()
-        })
-        .collect();
-    let stat = |pid| {
-        std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default()
-    };
-    let stats = pids.into_iter().map(|pid| (pid, stat(pid)));
-    let demos = stats.filter(|(_, stat)| stat.contains("(mpi-reduction)"));
-    demos
-        .map(|(pid, stat)| {
-            (pid, stat.split(' ').nth(13).unwrap().parse().unwrap())
-        })
-        .collect()
+fn children_of(parent: u32) -> Vec<u32> {
+    let mut children = Vec::new();
+    let tasks = std::fs::read_dir(format!("/proc/{parent}/task"));
+    for task in tasks.into_iter().flatten().flatten() {
+        let list = std::fs::read_to_string(task.path().join("children"));
+        for pid in list.unwrap_or_default().split_whitespace() {
+            children.push(pid.parse().unwrap());
+        }
+    }
+    children
+}
+
+/// The ranks are the children of mpirun, which is the child of the demo; each
+/// with its clock ticks of work.
+#[cfg(target_os = "linux")]
+fn ranks_of(demo: u32) -> std::collections::BTreeMap<u32, u64> {
+    let mut ranks = std::collections::BTreeMap::new();
+    for mpirun in children_of(demo) {
+        for pid in children_of(mpirun) {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
+            let stat = stat.unwrap_or_default();
+            if stat.contains("(mpi-reduction)") {
+                let ticks = stat.split(' ').nth(13).unwrap().parse().unwrap();
+                ranks.insert(pid, ticks);
+            }
+        }
+    }
+    ranks
 }
 
 #[cfg(target_os = "linux")]
@@ -267,7 +282,8 @@ fn without_mpirun_it_says_what_to_install() {
     assert!(output.stdout.is_empty());
 }
 
-/// Started by another MPI's launcher, each rank is alone, and is told that it is not.
+/// Started by another MPI's launcher, each rank is alone, and is told that it
+/// is not.
 #[test]
 fn ranks_that_never_meet_are_a_failure() {
     let version = Command::new("mpirun").arg("--version").output();
@@ -287,6 +303,83 @@ fn ranks_that_never_meet_are_a_failure() {
         String::from_utf8_lossy(&output.stderr).contains("each rank is alone"),
         "{output:?}"
     );
+}
+
+/// An outer launcher, srun --pty say, leaves these variables behind.
+#[test]
+fn one_rank_alone_is_not_many() {
+    let version = Command::new("mpirun").arg("--version").output();
+    if !version.is_ok_and(|it| {
+        String::from_utf8_lossy(&it.stdout).contains("Open MPI")
+    }) {
+        return; // of MPICH these are its own variables
+    }
+    let _alone = alone();
+    for (ranks, code) in [("1", 0), ("2", 1), ("4", 1)] {
+        let mut demo = Command::new(DEMO);
+        demo.args(["--ranks", ranks]);
+        demo.env("PMI_RANK", "0").env("PMI_SIZE", "1");
+        let output = demo.env_remove("RUST_BACKTRACE").output().unwrap();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{output:?}");
+        assert_eq!(error.contains("one rank alone"), code == 1, "{error}");
+        assert_eq!(output.stdout.is_empty(), code == 1, "{output:?}");
+    }
+}
+
+/// A folder with an mpirun that never ends, deaf to all signals but SIGKILL.
+#[cfg(target_os = "linux")]
+fn deaf_mpirun(name: &str) -> std::path::PathBuf {
+    use std::os::unix::fs::PermissionsExt;
+    let name = format!("mpi-reduction-{name}-{}", std::process::id());
+    let folder = std::env::temp_dir().join(name);
+    std::fs::create_dir(&folder).unwrap();
+    let file = folder.join("mpirun");
+    let script = "#!/bin/sh\ntrap '' INT TERM HUP\necho deaf\n\
+                  exec /bin/sleep 60\n";
+    std::fs::write(&file, script).unwrap();
+    let mode = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(&file, mode).unwrap();
+    folder
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn an_mpirun_that_never_ends_is_ended() {
+    let folder = deaf_mpirun("late");
+    let mut demo = Command::new(DEMO);
+    demo.env("PATH", &folder).env("MPIEXEC_TIMEOUT", "1");
+    let output = demo.env_remove("RUST_BACKTRACE").output().unwrap();
+    std::fs::remove_dir_all(&folder).unwrap();
+    // output() returned: the fake mpirun, which has the same pipe, is gone.
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert_eq!(error, "Error: no end after 1 s: mpirun was ended\n");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn ctrl_c_ends_even_a_deaf_mpirun() {
+    use std::io::{BufRead, BufReader};
+    let folder = deaf_mpirun("int");
+    let mut demo = Command::new(DEMO);
+    demo.env("PATH", &folder).env_remove("RUST_BACKTRACE");
+    demo.stdout(std::process::Stdio::piped());
+    demo.stderr(std::process::Stdio::piped());
+    let mut demo = demo.spawn().unwrap();
+    let mut lines = BufReader::new(demo.stdout.take().unwrap()).lines();
+    assert_eq!(lines.next().unwrap().unwrap(), "deaf");
+    let pid = demo.id().to_string();
+    let sent = Command::new("kill").args(["-INT", &pid]).status();
+    assert!(sent.unwrap().success());
+    let output = demo.wait_with_output().unwrap();
+    std::fs::remove_dir_all(&folder).unwrap();
+    // The signal came before or after the demo got ready to wait for it.
+    if let Some(code) = output.status.code() {
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(code, 1, "{output:?}");
+        assert_eq!(error, "Error: interrupted by SIGINT: mpirun was ended\n");
+    }
 }
 
 #[test]

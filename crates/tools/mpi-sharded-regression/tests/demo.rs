@@ -75,7 +75,8 @@ fn shown(args: &[&str]) -> Fit {
     fit
 }
 
-/// What the shard of each rank must be: so many rows, all in all without gap or overlap.
+/// What the shard of each rank must be: so many rows, all in all without gap
+/// or overlap.
 fn check_shards(fit: &Fit, ranks: u64, rows: u64, steps: u64) {
     assert_eq!(fit.ranks.len() as u64, ranks);
     for (rank, [_, first, own, held, sent]) in (0..).zip(&fit.ranks) {
@@ -143,6 +144,7 @@ fn more_rows_need_more_memory_and_no_more_messages() {
         "other rows, another line"
     );
     check_shards(&shown(&["--steps", "80"]), 2, 100_000, 80);
+    check_shards(&shown(&["--ranks", "4"]), 4, 100_000, 40);
 }
 
 #[test]
@@ -162,11 +164,12 @@ fn too_few_steps_are_told() {
         fit(&output)
             .coefficients
             .iter()
-            .any(|[_, b, exact]| (b - exact).abs() > 1e-6)
+            .any(|[_, found, exact]| (found - exact).abs() > 1e-6)
     );
 }
 
-/// Seen from outside: each child of mpirun needs memory for its shard, none for all four.
+/// Seen from outside: each child of mpirun, which is the demo's child, needs
+/// memory for its shard, none for all four.
 #[cfg(target_os = "linux")]
 #[test]
 fn no_rank_holds_the_whole() {
@@ -182,14 +185,17 @@ fn no_rank_holds_the_whole() {
         .stderr(null())
         .spawn()
         .unwrap();
-    let children = format!("/proc/{0}/task/{0}/children", demo.id());
+    let children = |pid: &str| {
+        let file = format!("/proc/{pid}/task/{pid}/children");
+        std::fs::read_to_string(file).unwrap_or_default()
+    };
+    let pid = demo.id().to_string();
     let mut peaks = std::collections::BTreeMap::new();
     while demo.try_wait().unwrap().is_none() {
-        for pid in std::fs::read_to_string(&children)
-            .unwrap_or_default()
-            .split_whitespace()
-        {
-            let status = std::fs::read_to_string(format!("/proc/{pid}/status"));
+        let mpirun = children(&pid);
+        for rank in children(mpirun.trim()).split_whitespace() {
+            let status =
+                std::fs::read_to_string(format!("/proc/{rank}/status"));
             let status = status.unwrap_or_default();
             let peak =
                 status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
@@ -198,7 +204,7 @@ fn no_rank_holds_the_whole() {
             {
                 let kilobytes: u64 =
                     peak.trim().trim_end_matches(" kB").parse().unwrap();
-                peaks.insert(pid.to_string(), 1024 * kilobytes);
+                peaks.insert(rank.to_string(), 1024 * kilobytes);
             }
         }
     }
@@ -240,7 +246,8 @@ fn without_mpirun_it_says_what_to_install() {
     assert!(output.stdout.is_empty());
 }
 
-/// Started by another MPI's launcher, each rank is alone, and is told that it is not.
+/// Started by another MPI's launcher, each rank is alone, and is told that it
+/// is not.
 #[test]
 fn ranks_that_never_meet_are_a_failure() {
     let version = Command::new("mpirun").arg("--version").output();
@@ -260,6 +267,58 @@ fn ranks_that_never_meet_are_a_failure() {
         String::from_utf8_lossy(&output.stderr).contains("each rank is alone"),
         "{output:?}"
     );
+}
+
+/// An outer launcher, srun --pty say, leaves these variables behind.
+#[test]
+fn one_rank_alone_is_not_many() {
+    let version = Command::new("mpirun").arg("--version").output();
+    if !version.is_ok_and(|it| {
+        String::from_utf8_lossy(&it.stdout).contains("Open MPI")
+    }) {
+        return; // of MPICH these are its own variables
+    }
+    let _alone = alone();
+    for (ranks, code) in [("1", 0), ("2", 1), ("4", 1)] {
+        let mut demo = Command::new(DEMO);
+        demo.args(["--ranks", ranks]);
+        demo.env("PMI_RANK", "0").env("PMI_SIZE", "1");
+        let output = demo.env_remove("RUST_BACKTRACE").output().unwrap();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{output:?}");
+        assert_eq!(error.contains("one rank alone"), code == 1, "{error}");
+        assert_eq!(output.stdout.is_empty(), code == 1, "{output:?}");
+    }
+}
+
+/// A folder with an mpirun that never ends, deaf to all signals but SIGKILL.
+#[cfg(target_os = "linux")]
+fn deaf_mpirun(name: &str) -> std::path::PathBuf {
+    use std::os::unix::fs::PermissionsExt;
+    let name = format!("mpi-sharded-{name}-{}", std::process::id());
+    let folder = std::env::temp_dir().join(name);
+    std::fs::create_dir(&folder).unwrap();
+    let file = folder.join("mpirun");
+    let script = "#!/bin/sh\ntrap '' INT TERM HUP\necho deaf\n\
+                  exec /bin/sleep 60\n";
+    std::fs::write(&file, script).unwrap();
+    let mode = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(&file, mode).unwrap();
+    folder
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn an_mpirun_that_never_ends_is_ended() {
+    let folder = deaf_mpirun("late");
+    let mut demo = Command::new(DEMO);
+    demo.env("PATH", &folder).env("MPIEXEC_TIMEOUT", "1");
+    let output = demo.env_remove("RUST_BACKTRACE").output().unwrap();
+    std::fs::remove_dir_all(&folder).unwrap();
+    // output() returned: the fake mpirun, which has the same pipe, is gone.
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert_eq!(error, "Error: no end after 1 s: mpirun was ended\n");
 }
 
 #[test]
