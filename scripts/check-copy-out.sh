@@ -2,8 +2,8 @@
 # Usage: scripts/check-copy-out.sh [DEMO...]
 #
 # Copies each demo (or those named) alone to a folder outside this repository, as a student would, and
-# there runs its tests and the demo itself, whose output is to fit 80 columns and 24 lines. As many
-# demos at a time as there are cores; built dependencies are shared between them.
+# there runs its tests and the demo itself, whose output is to fit 80 columns and 24 lines. Two demos
+# at a time for each core, as many tests wait; built dependencies are shared between them.
 #
 # Exit code: 0 each one builds, passes, runs and fits, 1 one does not, 2 bad arguments.
 set -euo pipefail
@@ -75,4 +75,4 @@ cores=$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 # The last ones of the lecture take longest, so they begin.
 last_first=$(awk '{ text = $0 "\n" text } END { printf "%s", text }' <<<"$folders")
 # shellcheck disable=SC2016 # for the inner Bash
-xargs -n 1 -P "$cores" bash -c 'set -euo pipefail; check "$1"' check <<<"$last_first" || exit 1
+xargs -n 1 -P "$((2 * cores))" bash -c 'set -euo pipefail; check "$1"' check <<<"$last_first" || exit 1
