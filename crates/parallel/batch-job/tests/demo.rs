@@ -1,10 +1,10 @@
 use std::fs;
 use std::io::Read;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{SigHandler, Signal, kill};
 use nix::unistd::Pid;
 
 const DEMO: &str = env!("CARGO_BIN_EXE_batch-job");
@@ -338,6 +338,14 @@ fn interrupted_scheduler(signal: Signal) -> Option<i32> {
     let mut command = demo(&folder.0);
     command.env("TMPDIR", &folder.0).stdout(Stdio::null());
     command.args(["--points", "10000000"]);
+    let default = move || {
+        // What runs in the background of a shell ignores SIGINT.
+        // SAFETY: the default is set, not a function of this program.
+        unsafe { nix::sys::signal::signal(signal, SigHandler::SigDfl) }?;
+        Ok(())
+    };
+    // SAFETY: a program may call signal between fork and exec.
+    unsafe { command.pre_exec(default) };
     let mut scheduler = command.spawn().unwrap();
     while folder.files().is_empty() {
         if scheduler.try_wait().unwrap().is_some() {
