@@ -59,7 +59,7 @@ fn main() -> Result<()> {
             // In a container, a part may name CPUs that are not online there.
             part.cpus.retain(|member| online.contains(member));
             if !parts.contains(&part) {
-                parts.push(part);
+                parts.push(part); // one frame, even if many CPUs share it
             }
         }
     }
@@ -87,7 +87,8 @@ fn main() -> Result<()> {
     println!("threads that this process may use at once: {usable}");
 
     // The kernel counts threads and cores in /proc, too. The picture must have
-    // as many of both, or this demo has failed.
+    // as many of both, or this demo has failed. It counts no caches there, so
+    // the caches are shown, and not judged.
     evidence::judge(&online, &parts, &system)
 }
 

@@ -74,8 +74,10 @@ fn main() -> Result<()> {
     drop(writer); // now the children compute
 
     let mut rows = Vec::new();
-    // On a busy machine, others have the core for most of the time. Then a
-    // second is not enough, and this goes on. The verdict counts all of it.
+    // It ends with the first second after which the shares are fair. On a busy
+    // machine, others have the core for most of the time, and one second may be
+    // too short for that. The verdict counts all seconds, and there are 5 at
+    // most: shares that stay unfair fail.
     for _ in 0..5 {
         sleep(Duration::from_secs(1)); // the children compete
         rows = evidence::look(&children)?; // CPU times, and the notes
@@ -87,8 +89,9 @@ fn main() -> Result<()> {
     drop(children); // kills and reaps them
     evidence::draw(core, start, &rows);
 
-    // Each child must have had turns, and no two of them at once. The kernel
-    // must have counted nearly equal CPU times.
+    // The verdict demands: each child had 5 turns or more, and no two of them
+    // at once for a millisecond. The CPU times that the kernel counted are
+    // nearly equal: Jain's index of them, 1 if they are, is at least 0.99.
     evidence::judge(&rows, end - start)
 }
 

@@ -46,8 +46,9 @@ fn main() -> Result<()> {
     let args = Args::parse();
     let largest = evidence::affordable(args.max_mib * 1024 * 1024)?; // bytes
     let mut memory = vec![Cell { next: null() }; largest / size_of::<Cell>()];
-    // A page is 4 KiB of memory or more. Two accesses in a row are never to
-    // one page, or the core would find the address faster.
+    // A page is 4 KiB of memory or more. For each page, the core must look up
+    // where in memory it lies. For two accesses in a row to one page it could
+    // skip that. So the random chain changes the page at every step.
     let pages = evidence::shuffled_pages(&memory);
 
     let mut rows = Vec::new();

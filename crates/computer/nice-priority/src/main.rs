@@ -59,8 +59,9 @@ struct Child {
 
 fn main() -> Result<()> {
     let args = Args::parse();
-    // Whoever started this may have chosen another way of scheduling, or a
-    // nice value to which args.nice cannot be added: then it exits with 77.
+    // Sets the usual way of scheduling, in case whoever started this has chosen
+    // another. Exits with 77 if it may not, or if this process has the highest
+    // nice value already and so cannot have a nicer child.
     evidence::prepare(args.nice)?;
     let core = pin_to_this_core()?; // the children inherit it
 

@@ -55,7 +55,7 @@ fn main() -> Result<()> {
         end_by(&way)
     }
 
-    // SIGPIPE ends a program that writes, and nobody reads. Rust ignores it.
+    // SIGPIPE ends a program whose output nobody reads. Rust ignores it.
     // SIGCHLD tells a parent that a child has ended. A process may inherit that
     // it is ignored, and then the kernel keeps no status word. Set the default.
     for inherited in [Signal::SIGPIPE, Signal::SIGCHLD] {

@@ -25,8 +25,8 @@ use evidence::Row;
 
 const BSS_SIZE: usize = 64 * 1024 * 1024;
 
-// Without `mut`, a variable is a constant: rodata. With a first value it is in
-// data. With zeros only it is in bss.
+// A `static` that can never change is in rodata. One that can change is in data
+// if its first value is not zero, else in bss.
 static RODATA: u8 = 1;
 static mut DATA: u8 = 1;
 static mut BSS: [u8; BSS_SIZE] = [0; BSS_SIZE];

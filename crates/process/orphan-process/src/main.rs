@@ -61,7 +61,9 @@ fn main() -> Result<()> {
         }
         ForkResult::Parent { child } => child,
     };
-    drop(to_grandparent); // so that the end of the child ends from_child
+    // Only the child shall have the end for writing. Then from_child reaches
+    // its end when the child has ended.
+    drop(to_grandparent);
     let mut from_child = BufReader::new(reader);
 
     let child = read_pid(&mut from_child)?;

@@ -22,9 +22,9 @@ use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, alarm, fork, getpid};
 
-/// The child writes to the byte at this place of each block. A block is twice
-/// as long, and no page is larger than 64 KiB, so that no two of these bytes
-/// are in one page.
+/// The child writes one byte in each block, this far from its start. A block is
+/// twice as long, and no page is larger than 64 KiB. So the page of that byte
+/// is within the block: nothing else is in it that could be written to.
 const MIDDLE: usize = 64 * 1024;
 
 #[derive(Parser)]
@@ -86,7 +86,7 @@ fn write_twice(blocks: &mut [Vec<u8>]) -> ! {
 
     // Each page was copied at its first write, and never again.
     let copied_once = first == blocks.len() as i64 && second == 0;
-    exit(if copied_once { 0 } else { 1 })
+    exit(if copied_once { 0 } else { 1 }) // the parent judges this code
 }
 
 /// Writes to a page of each block. Returns how many page faults that took.

@@ -59,8 +59,9 @@ fn main() -> Result<()> {
     let suspended = start(stop_then_compute)?;
     let zombie = start(exit_at_once)?;
 
-    // Each look waits until the child is in this state, and prints it. If it
-    // is not after some seconds, the state that it has is printed and judged.
+    // Each look waits until the child is in this state, and prints it. After
+    // some seconds it gives up: then it prints the state that the child has
+    // instead, and the verdict uses that one.
     evidence::print_heading("child");
     let before = [
         look("ready or executing", first, State::Runnable)?,

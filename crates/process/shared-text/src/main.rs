@@ -41,7 +41,8 @@ struct Args {
 
 fn main() -> Result<()> {
     let args = Args::parse();
-    DATA.store(id(), Ordering::Relaxed); // a write, and every PID is different
+    // Each process writes its own PID. By this write it gets a page of its own.
+    DATA.store(id(), Ordering::Relaxed);
     if args.child {
         return be_child();
     }
@@ -81,8 +82,10 @@ fn main() -> Result<()> {
         // child reads the end of the file, and ends.
         child.wait()?;
     }
-    // One copy of the text for all, and one of the data for each process. Not
-    // exactly, as no two use the very same pages: at most 1.3, at least 0.7.
+    // The verdict demands one copy of the text for all processes together, and
+    // one copy of the data for each process. No two processes use exactly the
+    // same pages, so the numbers are not exact. Up to 1.3 copies of the text in
+    // all are accepted, and at least 0.7 copies of the data per process.
     evidence::judge(&copies)
 }
 

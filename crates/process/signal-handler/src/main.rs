@@ -145,13 +145,15 @@ fn refused() -> Result<()> {
 /// With --wait: the handler interrupts the program at each Ctrl-C.
 fn handle_three_interrupts() -> Result<()> {
     prepare(Signal::SIGINT, SigHandler::Handler(handler))?;
-    // Without this block, a Ctrl-C between the look at HANDLER_RUNS and the
-    // call of suspend would be counted, and suspend would wait for another.
+    // SIGINT is blocked, except during suspend. Otherwise the third Ctrl-C
+    // could come after the check in `while`, but before suspend: it would be
+    // counted, and suspend would still wait for a fourth.
     SigSet::from(Signal::SIGINT).thread_block()?;
     let pid = getpid();
     println!("PID {pid}: press Ctrl-C three times (or: kill -INT {pid})");
     while HANDLER_RUNS.load(Ordering::Relaxed) < 3 {
-        // Waits, and blocks nothing meanwhile. Returns after the handler ran.
+        // Unblocks all signals (the empty set), waits until a handler has run,
+        // then blocks SIGINT again.
         SigSet::empty().suspend()?;
         let runs = HANDLER_RUNS.load(Ordering::Relaxed);
         println!("handler runs: {runs} of 3");

@@ -52,8 +52,8 @@ fn main() -> Result<()> {
     let args = Args::parse();
     evidence::go_to_folder_of_words()?; // exits 77 where it cannot run
 
-    // SIGPIPE ends a program that writes, and nobody reads. Rust ignores it.
-    // SIGCHLD tells a parent that a child has ended. Its parent may ignore it.
+    // SIGPIPE ends a program whose output nobody reads. Rust ignores it.
+    // SIGCHLD tells a parent that a child has ended. It may start out ignored.
     // Children inherit both, and sort and uniq expect the default.
     for inherited in [Signal::SIGPIPE, Signal::SIGCHLD] {
         // SAFETY: the default is set, not a function of this program.

@@ -52,15 +52,19 @@ fn main() -> Result<()> {
 
     // Each pipe stands for an event: nothing is ever written to it, so a read
     // waits until all copies of its write end are closed.
-    let (mut until_all_done, done) = pipe()?; // each has a copy of `done`
-    let (until_end, end) = pipe()?; // only the main task keeps `end`
+    // Each task, and the forked process, gets a copy of `done`. Only the main
+    // task keeps `end`.
+    let (mut until_all_done, done) = pipe()?;
+    let (until_end, end) = pipe()?;
 
     // fork returns twice: in the parent, and in the new child.
     // SAFETY: there is no other thread, whose locks the child would copy.
     let result = unsafe { fork() }.context("fork refused")?;
     let child = match result {
         ForkResult::Child => {
-            drop(end); // the child's copy: it would wait for itself
+            // fork copied it, too. If the child kept its own copy open, its
+            // read would wait for ever.
+            drop(end);
             be_process(args.threads + 1, done, until_end)
         }
         ForkResult::Parent { child } => child,

@@ -33,9 +33,11 @@ struct Args {
 fn main() -> Result<()> {
     let args = Args::parse();
 
-    // SIGCHLD tells a parent that a child has ended. To ignore it means: the
-    // kernel shall reap my children. That is inherited, so set the default.
-    // SIGPIPE ends a program whose output nobody reads. Rust ignores it.
+    // SIGCHLD tells a parent that a child has ended. If a process ignores it,
+    // the kernel reaps its children, and there are no zombies. A process may
+    // inherit that, so set the default.
+    // SIGPIPE for another reason: its default is to end a program whose output
+    // nobody reads, and Rust ignores it.
     for inherited in [Signal::SIGCHLD, Signal::SIGPIPE] {
         // SAFETY: the default is set, not a function of this program.
         unsafe { signal(inherited, SigHandler::SigDfl) }?;
@@ -74,9 +76,9 @@ fn main() -> Result<()> {
     }
     let reaped = evidence::look("reaped", &children)?;
 
-    // The verdict demands: before and after SIGKILL each child is a zombie and
-    // has no memory; each one ended with exit code 7; once reaped, it has no
-    // entry.
+    // The verdict demands: alive, each child has memory. Before and after
+    // SIGKILL it is a zombie and has none. It ended with exit code 7. Once
+    // reaped, it has no entry.
     evidence::judge(&alive, &exited, &killed, &statuses, &reaped)
 }
 

@@ -75,7 +75,8 @@ fn main() -> Result<()> {
 }
 
 /// Three steps. Another thread may come between them. Optimised code may have
-/// one instruction for them: even then another core may come between.
+/// one instruction for them. It still reads memory and then writes it, and
+/// another core may come between the two.
 fn race(counter: &AtomicU64, increments: u64) {
     for _ in 0..increments {
         let value = counter.load(Relaxed);

@@ -108,8 +108,8 @@ fn add_without_lock(counter: &AtomicU64, args: &Args) {
     }
 }
 
-/// Nanoseconds per increment, in the fastest of many rounds: no other process
-/// interrupted that one.
+/// Nanoseconds per increment, in the fastest of many rounds. That one is the
+/// least likely to have been interrupted by another process.
 fn nanoseconds(args: &Args, all_increments: impl Fn()) -> f64 {
     let mut fastest = Duration::MAX;
     for _ in 0..100 {

@@ -4,7 +4,7 @@
 //! 1 to it, store the sum. If two threads load the same value, both store the
 //! same sum. Then the counter grows by 1 and not by 2: an update is lost.
 //!
-//! Predict:  4 threads add 1, 1000 times each: the lowest and highest count?
+//! Predict:  4 threads add 1, 1000 times each: lowest, highest possible count?
 //! Try:      cargo run -p race-condition -- --no-sleep --increments 1000000
 //! Try:      cargo run -p race-condition -- --threads 1   # exits 1: no race
 //! See also: mutex-fix, the same code with a lock.
@@ -69,15 +69,16 @@ fn add(counter: &AtomicU64, args: &Args) {
 }
 
 /// The highest count possible is all of them: no update is lost. The lowest is
-/// mostly 2. Neither is measured: they follow from the steps.
+/// 2, with the two exceptions below. Neither is measured: they follow from the
+/// steps.
 ///
 /// Why 2 is possible: thread A loads 0, and waits. All others do their work,
-/// but thread B leaves out its last increment. A stores 1. B loads that 1, and
-/// waits. A does the rest of its work. B stores 2, the last store of all.
+/// but thread B stops before its last increment. A stores 1. B loads that 1,
+/// and waits. A does the rest of its work. B stores 2, the last store of all.
 ///
 /// Why 1 is not: the last store of all is the last one of its thread. That
-/// thread has stored before, at least 1. Nobody stores less, so it loaded at
-/// least 1 now, and stores at least 2.
+/// thread has stored before, at least 1. No thread ever stores less than 1, so
+/// it loaded at least 1 now, and stores at least 2.
 fn lowest_possible(args: &Args) -> u64 {
     if args.threads == 1 {
         return args.increments; // nobody is there to overwrite anything
