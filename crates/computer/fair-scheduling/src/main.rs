@@ -74,10 +74,10 @@ fn main() -> Result<()> {
     drop(writer); // now the children compute
 
     let mut rows = Vec::new();
-    // It ends with the first second after which the shares are fair. On a busy
+    // The loop ends after the first second at whose end the shares are fair, or
+    // after 5 seconds. What is judged is all the time since the start. On a busy
     // machine, others have the core for most of the time, and one second may be
-    // too short for that. The verdict counts all seconds, and there are 5 at
-    // most: shares that stay unfair fail.
+    // too short. Shares that stay unfair fail.
     for _ in 0..5 {
         sleep(Duration::from_secs(1)); // the children compete
         rows = evidence::look(&children)?; // CPU times, and the notes
@@ -90,8 +90,9 @@ fn main() -> Result<()> {
     evidence::draw(core, start, &rows);
 
     // The verdict demands: each child had 5 turns or more, and no two of them
-    // at once for a millisecond. The CPU times that the kernel counted are
-    // nearly equal: Jain's index of them, 1 if they are, is at least 0.99.
+    // at once for a millisecond. (Children that hand the core to and fro faster
+    // than GAP do not notice.) The CPU times that the kernel counted are nearly
+    // equal: Jain's index of them, 1 if they are, is at least 0.99.
     evidence::judge(&rows, end - start)
 }
 
@@ -106,7 +107,7 @@ fn compute(
     // In a real program, remove it.
     alarm::set(10);
     drop(writer); // the child's copy: a read waits while any copy is open
-    let end_of_file = reader.read(&mut [0]); // when the parent has dropped its
+    let end_of_file = reader.read(&mut [0]); // once the parent drops its copy
     if end_of_file.is_err() {
         exit(1);
     }
