@@ -75,9 +75,9 @@ fn main() -> Result<()> {
 
     let mut rows = Vec::new();
     // The loop ends after the first second at whose end the shares are fair, or
-    // after 5 seconds. What is judged is all the time since the start. On a busy
-    // machine, others have the core for most of the time, and one second may be
-    // too short. Shares that stay unfair fail.
+    // after 5 seconds. What is judged is all the time since the start. On a
+    // busy machine, others have the core for most of the time, and one second
+    // may be too short. Shares that stay unfair fail.
     for _ in 0..5 {
         sleep(Duration::from_secs(1)); // the children compete
         rows = evidence::look(&children)?; // CPU times, and the notes

@@ -83,9 +83,10 @@ fn main() -> Result<()> {
         child.wait()?;
     }
     // The verdict demands one copy of the text for all processes together, and
-    // one copy of the data for each process. No two processes use exactly the
-    // same pages, so the numbers are not exact. Up to 1.3 copies of the text in
-    // all are accepted, and at least 0.7 copies of the data per process.
+    // one copy of the data for each process. Each process has used only some
+    // of the pages so far, and not always the same ones. So the numbers are not
+    // exact: up to 1.3 copies of the text in all are accepted, and at least 0.7
+    // copies of the data per process.
     evidence::judge(&copies)
 }
 
