@@ -59,7 +59,8 @@ fn main() -> Result<()> {
     for _ in 0..args.processes {
         let notes = evidence::shared_notes()?; // mmap, with MAP_SHARED
         // fork returns twice: in the parent, and in the new child.
-        // SAFETY: there is no other thread, whose locks the child would copy.
+        // SAFETY: there is no other thread. fork would not copy it, and a lock
+        // that it held would stay locked in the child.
         let result = unsafe { fork() }.context("fork refused")?;
         match result {
             ForkResult::Child => {

@@ -4,7 +4,8 @@
 //! gives each one an index, and here that is the seed of its random numbers:
 //! a task throws points into a square, counts those in a quarter of a circle,
 //! and writes its result to a file of its own. The merge makes pi of them.
-//! Without an index this program plays the scheduler, and tears one result.
+//! Without an index this program plays the scheduler. It also tears one result,
+//! which means that the file is cut short, as on a full disk.
 //! The jobs for Slurm, PBS and Condor are in scripts/cluster.
 //!
 //! Predict:  one of 4 results is torn. How much has to be computed again?
@@ -29,7 +30,7 @@ struct Args {
     /// Be this task [default: the one that the scheduler says]
     #[arg(long)]
     index: Option<u16>,
-    /// Points that each task throws (--merge: has thrown)
+    /// Points that each task throws; with --merge, that each task has thrown
     #[arg(long, default_value_t = 1_000_000)]
     #[arg(value_parser = value_parser!(u64).range(1000..=10_000_000))]
     points: u64,
@@ -58,10 +59,14 @@ fn main() -> Result<()> {
     }
     let index = match args.index {
         Some(index) => Some(index),
-        None => evidence::index_from_scheduler(), // in a variable
+        // A scheduler says it in an environment variable.
+        None => evidence::index_from_scheduler(),
     };
     match index {
         Some(index) => run_task(index, args.points, &args.out),
+        // Runs tasks 1 to 4, each as a process, and tears the result of task 2.
+        // The verdict demands: a merge names task 2 alone. It runs again, and
+        // then a merge finds all results.
         None => evidence::play_scheduler(args.points),
     }
 }
@@ -83,10 +88,12 @@ fn run_task(index: u16, points: u64, folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Throws points into a square. How many are in the quarter of a circle?
+/// Throws points into a square of side 1. How many are in the quarter of a
+/// circle in it, whose area is pi / 4? So pi is about 4 * hits / points.
 fn throw(index: u16, points: u64) -> u64 {
-    // The index is all that differs between tasks. Neighbouring seeds begin
-    // with similar numbers, so the first of these is the seed of the others.
+    // The index is all that differs between tasks. With the seeds 1, 2, 3 the
+    // random numbers would begin much alike. So a first generator makes of the
+    // index the seed of the one that is used.
     let seed = fastrand::Rng::with_seed(index.into()).u64(..);
     let mut random = fastrand::Rng::with_seed(seed);
     let mut hits = 0;
@@ -107,7 +114,8 @@ fn result_file(folder: &Path, index: u16) -> PathBuf {
 /// Writes the result so that its name never belongs to half of a result.
 fn write_whole(file: &Path, estimate: &Estimate) -> Result<()> {
     // A scheduler may start a task twice, even at the same time on another
-    // machine: a random name, so that no two write to one file.
+    // machine. A random name keeps both from writing to one file. RandomState
+    // is what the standard library has for random numbers.
     let random = RandomState::new().hash_one(());
     let part = file.with_extension(format!("part-{random:x}"));
     let written = write_and_rename(&part, file, estimate);
@@ -138,7 +146,8 @@ struct Merged {
     again: Vec<u16>,
 }
 
-/// Reads the results. Tasks between the first and the last one have files.
+/// Reads the results. Each task between the first and the last one that are
+/// named should have one.
 fn merge(files: &[PathBuf], points: u64) -> Result<Merged> {
     let mut results: Vec<Estimate> = Vec::new();
     let mut named: Vec<u16> = Vec::new();

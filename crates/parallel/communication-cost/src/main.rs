@@ -39,8 +39,9 @@ struct Args {
 fn main() -> Result<()> {
     let args = Args::parse();
 
-    // SIGCHLD tells a parent that a child has ended. A process may inherit that
-    // it is ignored, and then nobody can wait for children: set the default.
+    // SIGCHLD tells a parent that a child has ended. If whoever starts this
+    // program ignores SIGCHLD, so does this program, and cannot wait for its
+    // children. So it sets the default.
     // SIGPIPE ends a program whose output nobody reads. Rust ignores it.
     for inherited in [Signal::SIGCHLD, Signal::SIGPIPE] {
         // SAFETY: the default is set, not a function of this program.

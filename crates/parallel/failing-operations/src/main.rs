@@ -60,8 +60,9 @@ struct Worker {
 fn main() -> Result<()> {
     let args = Args::parse();
 
-    // SIGCHLD tells a parent that a child has ended. A process may inherit that
-    // it is ignored, and then nobody can wait for children: set the default.
+    // SIGCHLD tells a parent that a child has ended. If whoever starts this
+    // program ignores SIGCHLD, so does this program, and cannot wait for its
+    // children. So it sets the default.
     // SAFETY: the default is set, not a function of this program.
     unsafe { signal(Signal::SIGCHLD, SigHandler::SigDfl) }?;
 
@@ -132,7 +133,8 @@ fn start_worker() -> Result<Worker> {
     let (answer_reader, answer_writer) = pipe()?;
 
     // fork returns twice: in the supervisor, and in the new worker.
-    // SAFETY: there is no other thread, whose locks the child would copy.
+    // SAFETY: there is no other thread. fork would not copy it, and a lock that
+    // it held would stay locked in the child.
     let result = unsafe { fork() }.context("fork refused")?;
     match result {
         ForkResult::Child => {

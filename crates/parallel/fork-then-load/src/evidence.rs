@@ -114,7 +114,7 @@ impl Meter {
     }
 
     /// For a worker that has done its work.
-    pub fn wait_until_measured(mut self) -> ! {
+    pub fn wait_until_measured_and_exit(mut self) -> ! {
         drop(self.go_on); // only the parent keeps it open
         let told = self.to_parent.write_all(&[1]);
         drop(self.to_parent);

@@ -6,9 +6,10 @@
 //! A page fault is an access to a page that the process does not have yet, or
 //! a write to a page that it shares. Then the kernel gives the process a page
 //! of its own: a new one, or a copy of the shared one.
-//! Python writes even where it only reads, because it counts references.
+//! Workers in Python that only read do write: into each object Python writes
+//! how many others refer to it. So they get copies, too.
 //!
-//! Predict:  The parent loads 256 MiB, and 4 workers overwrite it: MiB in use?
+//! Predict:  A parent loads 256 MiB, 4 workers overwrite 64 each: MiB in use?
 //! Try:      cargo run -p fork-then-load -- --mib 64
 //! See also: process-isolation, the copy of one page;
 //!           launch-cost, what it takes to fork a small process.
@@ -37,10 +38,13 @@ struct Args {
 fn main() -> Result<()> {
     let args = Args::parse();
     let bytes = usize::from(args.mib) * 1024 * 1024;
-    evidence::need_memory(4 * bytes)?; // or exits with 77
+    // Data and copies are twice the data. If less than twice that is free, the
+    // program says so, and exits with 77: it cannot run here.
+    evidence::need_memory(4 * bytes)?;
 
-    // SIGCHLD tells a parent that a child has ended. A process may inherit that
-    // it is ignored, and then nobody can wait for children: set the default.
+    // SIGCHLD tells a parent that a child has ended. If whoever starts this
+    // program ignores SIGCHLD, so does this program, and cannot wait for its
+    // children. So it sets the default.
     // SIGPIPE ends a program whose output nobody reads. Rust ignores it.
     for inherited in [Signal::SIGCHLD, Signal::SIGPIPE] {
         // SAFETY: the default is set, not a function of this program.
@@ -54,7 +58,8 @@ fn main() -> Result<()> {
     // If the workers load, the memory in use must be less than 1.5 times the
     // data: it is in memory once, and the program itself needs a few MiB.
     // If the parent loads, copies must take at least 0.9 times the data more.
-    // There must be more page faults then, and the forks must take longer.
+    // Then there must also be more page faults, one for each copy, and the forks
+    // must take longer: they copy a page table with more pages in it.
     evidence::judge(bytes, &fork_first, &load_first)
 }
 
@@ -66,13 +71,14 @@ fn fork_then_load(bytes: usize) -> Result<Row> {
     let mut workers: Vec<Pid> = Vec::new();
     for _ in 0..WORKERS {
         // fork returns twice: in the parent, and in the new worker.
-        // SAFETY: there is no other thread, whose locks the child would copy.
+        // SAFETY: there is no other thread. fork would not copy it, and a lock
+        // that it held would stay locked in the child.
         let result = unsafe { fork() }.context("fork refused")?;
         match result {
             ForkResult::Child => {
                 let mut quarter = load(bytes / WORKERS);
                 work(&mut quarter);
-                meter.wait_until_measured(); // then it exits
+                meter.wait_until_measured_and_exit()
             }
             ForkResult::Parent { child } => workers.push(child),
         }
@@ -88,12 +94,13 @@ fn load_then_fork(bytes: usize) -> Result<Row> {
 
     let mut workers: Vec<Pid> = Vec::new();
     for quarter in data.chunks_mut(bytes / WORKERS) {
-        // SAFETY: there is no other thread, whose locks the child would copy.
+        // SAFETY: there is no other thread. fork would not copy it, and a lock
+        // that it held would stay locked in the child.
         let result = unsafe { fork() }.context("fork refused")?;
         match result {
             ForkResult::Child => {
                 work(quarter); // shared pages: the kernel copies each one
-                meter.wait_until_measured(); // then it exits
+                meter.wait_until_measured_and_exit()
             }
             ForkResult::Parent { child } => workers.push(child),
         }

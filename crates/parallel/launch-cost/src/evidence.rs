@@ -189,7 +189,7 @@ pub fn judge(
         last_name = name;
         last_time = time;
     }
-    println!("in order, by the times that only 10 % were faster than:");
+    println!("in order, by the 10th percentiles:");
     println!("{order}");
     Ok(())
 }

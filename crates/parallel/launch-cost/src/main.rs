@@ -4,8 +4,8 @@
 //! is the cheapest. A pool has threads that wait for jobs, which are calls. Or
 //! a new thread makes the call, or a new process: fork makes it, as a copy of
 //! its parent. Then the child may call exec, which replaces its program.
-//! How long fork takes depends on how much memory the parent has. This is its
-//! RSS, resident set size.
+//! How long fork takes depends on how much memory the parent has. The output
+//! says it beside fork: it is the RSS, or resident set size.
 //!
 //! Predict:  How many function calls could run while one Python starts?
 //! Try:      cargo run --release -p launch-cost
@@ -41,8 +41,9 @@ fn main() -> Result<()> {
     let args = Args::parse();
     let launches = usize::from(args.launches);
 
-    // SIGCHLD tells a parent that a child has ended. A process may inherit that
-    // it is ignored, and then nobody can wait for children: set the default.
+    // SIGCHLD tells a parent that a child has ended. If whoever starts this
+    // program ignores SIGCHLD, so does this program, and cannot wait for its
+    // children. So it sets the default.
     // SIGPIPE ends a program whose output nobody reads. Rust ignores it.
     for inherited in [Signal::SIGCHLD, Signal::SIGPIPE] {
         // SAFETY: the default is set, not a function of this program.
@@ -55,15 +56,17 @@ fn main() -> Result<()> {
         println!("{error}"); // not found, say: the other kinds are shown
     }
 
-    // These two take turns, so that a busy moment of the machine meets both.
-    // If fork is not faster after that many launches, both get more of them.
-    let mut exec = Kind::new("fork + exec true", start_true);
-    let mut fork = Kind::new("fork", fork_only);
-    evidence::time_in_turns(&mut exec, &mut fork, launches)?;
+    // These two take turns, ten launches of one, ten of the other. So if the
+    // machine is busy for a moment, it is busy for both. If fork is not faster
+    // in the end, both get more turns, up to 50.
+    let mut with_exec = Kind::new("fork + exec true", start_true);
+    let mut only_fork = Kind::new("fork", start_copy);
+    evidence::time_in_turns(&mut with_exec, &mut only_fork, launches)?;
 
-    // Threads come after that: once there was a second one, fork takes longer.
+    // Threads come last: as we measured, fork takes longer in a process that
+    // has had a second thread.
     let mut thread = Kind::new("thread", start_thread);
-    evidence::time_until_faster(&mut thread, &fork, launches)?;
+    evidence::time_until_faster(&mut thread, &only_fork, launches)?;
 
     // ThreadPool::new panics if it cannot start its thread.
     let pool = evidence::catch_panic(|| ThreadPool::new(1))
@@ -76,10 +79,10 @@ fn main() -> Result<()> {
 
     evidence::print_in_calls(&thread, &python, &calls);
     // A thread must take longer than a call, a fork longer than a thread, and
-    // a fork with exec longer than a fork. What is compared is the time that
-    // only 10 % of the launches are faster than: a busy machine makes many
-    // launches slow, but not all of them.
-    evidence::judge(&calls, &thread, &fork, &exec)
+    // a fork with exec longer than a fork. What is compared is the 10th
+    // percentile: a tenth of the launches were faster than that, and the others
+    // slower. A busy machine makes many launches slow, but not all of them.
+    evidence::judge(&calls, &thread, &only_fork, &with_exec)
 }
 
 /// One call would be too short for the clock.
@@ -110,7 +113,7 @@ fn start_thread() -> Result<()> {
     Ok(())
 }
 
-fn fork_only() -> Result<()> {
+fn start_copy() -> Result<()> {
     fork_and_wait(exit_at_once)
 }
 
@@ -127,7 +130,8 @@ fn start_python() -> Result<()> {
 /// Makes a child that runs a function, and waits until it has exited.
 fn fork_and_wait(child_main: fn() -> !) -> Result<()> {
     // fork returns twice: in the parent, and in the new child.
-    // SAFETY: there is no other thread, whose locks the child would copy.
+    // SAFETY: there is no other thread. fork would not copy it, and a lock that
+    // it held would stay locked in the child.
     let result = unsafe { fork() }.context("fork refused")?;
     match result {
         ForkResult::Child => child_main(), // never returns
@@ -160,7 +164,8 @@ fn become_program(arguments: &[&CStr]) -> ! {
     // after exec. In a real program, remove it.
     alarm::set(10);
 
-    // exec returns only if it fails: its result is never Ok.
+    // exec returns only if it fails: its result is always Err, and so Rust asks
+    // for no `else` here.
     let Err(_) = execvp(arguments[0], arguments);
     // SAFETY: it uses nothing of this process.
     unsafe { libc::_exit(127) } // as a shell does if there is no such program

@@ -53,7 +53,8 @@ fn main() -> Result<()> {
     println!("start   {parent:<23}runs {old_name:?}");
 
     // fork returns twice: in the parent, and in the new child.
-    // SAFETY: there is no other thread, whose locks the child would copy.
+    // SAFETY: there is no other thread. fork would not copy it, and a lock that
+    // it held would stay locked in the child.
     let result = unsafe { fork() }.context("fork refused")?;
     let child = match result {
         ForkResult::Child => become_another_program(&args), // never returns

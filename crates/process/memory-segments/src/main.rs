@@ -43,8 +43,9 @@ struct Args {
 fn main() -> Result<()> {
     let args = Args::parse();
 
-    // SIGCHLD tells a parent that a child has ended. A process may inherit that
-    // it is ignored, and then nobody can wait for children: set the default.
+    // SIGCHLD tells a parent that a child has ended. If whoever starts this
+    // program ignores SIGCHLD, so does this program, and cannot wait for its
+    // children. So it sets the default.
     // SAFETY: the default is set, not a function of this program.
     unsafe { signal(Signal::SIGCHLD, SigHandler::SigDfl) }?;
 
@@ -72,7 +73,8 @@ fn main() -> Result<()> {
 
         // fork returns twice: in the parent, and in the new child. The child
         // has a copy of all this memory, at the same addresses.
-        // SAFETY: there is no other thread, whose locks the child would copy.
+        // SAFETY: there is no other thread. fork would not copy it, and a lock
+        // that it held would stay locked in the child.
         let result = unsafe { fork() }.context("fork refused")?;
         match result {
             ForkResult::Child => write_and_exit(address), // never returns

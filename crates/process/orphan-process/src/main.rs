@@ -33,8 +33,9 @@ struct Args {
 fn main() -> Result<()> {
     let args = Args::parse();
 
-    // SIGCHLD tells a parent that a child has ended. A process may inherit that
-    // it is ignored, and then nobody can wait for children: set the default.
+    // SIGCHLD tells a parent that a child has ended. If whoever starts this
+    // program ignores SIGCHLD, so does this program, and cannot wait for its
+    // children. So it sets the default.
     // SAFETY: the default is set, not a function of this program.
     unsafe { signal(Signal::SIGCHLD, SigHandler::SigDfl) }?;
 
@@ -52,7 +53,8 @@ fn main() -> Result<()> {
     let (wait_here, go_on) = pipe()?;
 
     // fork returns twice: in the grandparent, and in its new child.
-    // SAFETY: there is no other thread, whose locks the child would copy.
+    // SAFETY: there is no other thread. fork would not copy it, and a lock that
+    // it held would stay locked in the child.
     let result = unsafe { fork() }.context("fork refused")?;
     let parent = match result {
         ForkResult::Child => {
@@ -95,7 +97,8 @@ fn be_the_parent(
     wait_here: PipeReader,
     to_grandparent: PipeWriter,
 ) -> Result<()> {
-    // SAFETY: there is no other thread, whose locks the child would copy.
+    // SAFETY: there is no other thread. fork would not copy it, and a lock that
+    // it held would stay locked in the child.
     let result = unsafe { fork() }.context("fork refused")?;
     match result {
         ForkResult::Child => be_the_child(wait_here, to_grandparent),

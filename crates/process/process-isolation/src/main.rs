@@ -39,8 +39,9 @@ struct Args {
 fn main() -> Result<()> {
     let args = Args::parse();
 
-    // SIGCHLD tells a parent that a child has ended. A process may inherit that
-    // it is ignored, and then nobody can wait for children: set the default.
+    // SIGCHLD tells a parent that a child has ended. If whoever starts this
+    // program ignores SIGCHLD, so does this program, and cannot wait for its
+    // children. So it sets the default.
     // SAFETY: the default is set, not a function of this program.
     unsafe { signal(Signal::SIGCHLD, SigHandler::SigDfl) }?;
     evidence::prepare()?; // a crash shall leave no file with its memory
@@ -59,7 +60,8 @@ fn a_child_writes(pages: usize) -> Result<()> {
     evidence::print_row("parent reads", &blocks);
 
     // fork returns twice: in the parent, and in the new child.
-    // SAFETY: there is no other thread, whose locks the child would copy.
+    // SAFETY: there is no other thread. fork would not copy it, and a lock that
+    // it held would stay locked in the child.
     let result = unsafe { fork() }.context("fork refused")?;
     let child = match result {
         ForkResult::Child => write_twice(&mut blocks),
@@ -102,7 +104,8 @@ fn write(blocks: &mut [Vec<u8>], value: u8) -> i64 {
 
 /// A child crashes, and its parent lives on.
 fn a_child_crashes() -> Result<()> {
-    // SAFETY: there is no other thread, whose locks the child would copy.
+    // SAFETY: there is no other thread. fork would not copy it, and a lock that
+    // it held would stay locked in the child.
     let result = unsafe { fork() }.context("fork refused")?;
     let child = match result {
         ForkResult::Child => crash(),
@@ -118,7 +121,8 @@ fn a_child_crashes() -> Result<()> {
 
 /// A thread of a child crashes, and the child's other thread dies with it.
 fn a_thread_crashes() -> Result<()> {
-    // SAFETY: there is no other thread, whose locks the child would copy.
+    // SAFETY: there is no other thread. fork would not copy it, and a lock that
+    // it held would stay locked in the child.
     let result = unsafe { fork() }.context("fork refused")?;
     let child = match result {
         ForkResult::Child => count_for_ever(),

@@ -74,7 +74,8 @@ fn main() -> Result<()> {
     let mut ends = Vec::new();
     for (name, function) in children {
         // fork returns twice: in the parent, and in the new child.
-        // SAFETY: there is no other thread, whose locks the child would copy.
+        // SAFETY: there is no other thread. fork would not copy it, and a lock
+        // that it held would stay locked in the child.
         let result = unsafe { fork() }.context("fork refused")?;
         match result {
             // The child ends here: with code 0, or 1 if there is an error.

@@ -76,7 +76,8 @@ fn main() -> Result<()> {
     report.add("parent");
 
     // fork returns twice: in the parent, and in the new child.
-    // SAFETY: there is no other thread, whose locks the child would copy.
+    // SAFETY: there is no other thread. fork would not copy it, and a lock that
+    // it held would stay locked in the child.
     let fork_sort = unsafe { fork() }.context("fork refused")?;
     let sort = match fork_sort {
         ForkResult::Child => become_sort(files, &report), // never returns

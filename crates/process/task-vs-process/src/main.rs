@@ -45,8 +45,9 @@ fn main() -> Result<()> {
     let args = Args::parse();
     evidence::need_proc()?;
 
-    // SIGCHLD tells a parent that a child has ended. A process may inherit that
-    // it is ignored, and then nobody can wait for children: set the default.
+    // SIGCHLD tells a parent that a child has ended. If whoever starts this
+    // program ignores SIGCHLD, so does this program, and cannot wait for its
+    // children. So it sets the default.
     // SAFETY: the default is set, not a function of this program.
     unsafe { signal(Signal::SIGCHLD, SigHandler::SigDfl) }?;
 
@@ -58,12 +59,13 @@ fn main() -> Result<()> {
     let (until_end, end) = pipe()?;
 
     // fork returns twice: in the parent, and in the new child.
-    // SAFETY: there is no other thread, whose locks the child would copy.
+    // SAFETY: there is no other thread. fork would not copy it, and a lock that
+    // it held would stay locked in the child.
     let result = unsafe { fork() }.context("fork refused")?;
     let child = match result {
         ForkResult::Child => {
-            // fork copied it, too. If the child kept its own copy open, its
-            // read would wait for ever.
+            // fork copied `end`, too. If the child kept its copy open, its read
+            // from until_end would wait for ever.
             drop(end);
             be_process(args.threads + 1, done, until_end)
         }
@@ -92,8 +94,8 @@ fn main() -> Result<()> {
     let status = waitpid(child, None)?;
 
     // All writes and files of the tasks are seen, none of the forked process.
-    // Each task has its own stack. The main task's nice value is the same, and
-    // those of the others are above it.
+    // Each task has its own stack. The main task's nice value has not changed,
+    // and those of the other tasks are above it.
     evidence::judge(args.threads, &seen, status)
 }
 

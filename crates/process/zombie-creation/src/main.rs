@@ -50,7 +50,8 @@ fn main() -> Result<()> {
     for _ in 0..args.count {
         // fork returns twice: in the parent, and in the new child, which has
         // a copy of all variables, and of both ends of the pipe.
-        // SAFETY: there is no other thread, whose locks the child would copy.
+        // SAFETY: there is no other thread. fork would not copy it, and a lock
+        // that it held would stay locked in the child.
         let result = unsafe { fork() }.context("fork refused")?;
         match result {
             ForkResult::Child => wait_and_exit(reader, writer), // never returns

@@ -4,9 +4,10 @@
 //! steps: load, add, store. With a mutex, one thread at a time takes them.
 //! fetch_add is atomic: one step. In the last way each thread has a private
 //! counter, and only adds its sum to the total at the end.
-//! It runs with --release: without, most of the time goes to function calls.
+//! It runs with --release: a debug build also calls a function for each load
+//! and store, and most of the time would go to these calls.
 //!
-//! Predict:  mutex, fetch_add, private counter: nanoseconds per increment?
+//! Predict:  which is the fastest: a mutex, fetch_add, or a private counter?
 //! Run:      cargo run --release -p atomic-fix
 //! Try:      cargo run --release -p atomic-fix -- --threads 1
 //! See also: race-condition; mutex-fix; race-interleavings, which goes through
@@ -113,8 +114,9 @@ fn private(total: &AtomicU64, increments: u64) {
     total.fetch_add(counter, Relaxed);
 }
 
-/// Lets all threads work at the same time. Returns how long that took, in
-/// nanoseconds per increment.
+/// Lets all threads work at the same time. Returns the time from the first
+/// one's begin to the last one's end, in nanoseconds, divided by the increments
+/// of all threads together.
 fn time(args: &Args, work: impl Fn() + Sync) -> Result<f64> {
     let ready = AtomicU64::new(0); // threads that have started
     let spans = thread::scope(|scope| -> Result<Vec<Span>> {
@@ -128,7 +130,7 @@ fn time(args: &Args, work: impl Fn() + Sync) -> Result<f64> {
                 Span { begin, end }
             });
             if thread.is_err() {
-                // The threads that have started shall not wait for it.
+                // It will never be ready. The others shall not wait for it.
                 ready.store(args.threads, Relaxed);
             }
             threads.push(thread.context("cannot start a thread")?);

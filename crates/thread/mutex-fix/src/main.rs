@@ -3,10 +3,9 @@
 //! What stands between lock and unlock is a critical section: only the thread
 //! that has the lock is in it. Here these are the three steps of an addition:
 //! load, add, store. The other threads cannot load before the sum is stored.
-//! What the lock costs is measured in one thread alone, without the sleep: it
-//! never has to wait.
+//! What the lock costs is measured in one thread alone: it never has to wait.
 //!
-//! Predict:  to add 1 with a lock takes how many times as long as without?
+//! Predict:  a thread alone, no waiting: how many times slower with a lock?
 //! Try:      cargo run -p mutex-fix -- --increments 1000   # as in the race
 //! Try:      cargo run -p mutex-fix -- --no-sleep --increments 1000000
 //! Try:      cargo run --release -p mutex-fix   # optimised code
@@ -28,7 +27,7 @@ struct Args {
     #[arg(long, default_value_t = 4)]
     #[arg(value_parser = value_parser!(u64).range(1..=64))]
     threads: u64,
-    /// How often each thread adds 1
+    /// How often each thread adds 1 (few: only one thread can sleep at a time)
     #[arg(long, default_value_t = 100)]
     #[arg(value_parser = value_parser!(u64).range(1..=1_000_000))]
     increments: u64,
@@ -45,6 +44,7 @@ fn main() -> Result<()> {
 
     thread::scope(|scope| -> Result<()> {
         for _ in 0..args.threads {
+            // scope.spawn would panic where the kernel refuses a thread.
             let thread = thread::Builder::new()
                 .spawn_scoped(scope, || add(&counter, &args));
             thread.context("cannot start a thread")?;
@@ -87,10 +87,10 @@ fn measure_price() -> Price {
         increments: 10_000,
         no_sleep: true,
     };
-    let unlocked = AtomicU64::new(0);
+    let unlocked = AtomicU64::new(0); // the counter of race-condition
     let locked = Mutex::new(0);
-    // black_box: the compiler shall not see that no other thread uses them,
-    // or it would leave out what they are for.
+    // If the compiler saw that no other thread uses these two, it could leave
+    // out their loads, stores and locks. black_box hides that from it.
     Price {
         without_lock: nanoseconds(&alone, || {
             add_without_lock(black_box(&unlocked), &alone);

@@ -36,12 +36,15 @@ struct Args {
 fn main() -> Result<()> {
     let args = Args::parse();
 
-    // Atomic: rustc lets several threads use it at the same time, since each
-    // load is one step, and each store is. Both together are not.
+    // Rust lets several threads use an atomic at the same time, since each load
+    // is one step, and each store is one step. A load plus a store are two, and
+    // that is the race. Relaxed is not the cause: any other Ordering would lose
+    // updates, too.
     let counter = AtomicU64::new(0);
 
     thread::scope(|scope| -> Result<()> {
         for _ in 0..args.threads {
+            // scope.spawn would panic where the kernel refuses a thread.
             let thread = thread::Builder::new()
                 .spawn_scoped(scope, || add(&counter, &args));
             thread.context("cannot start a thread")?;

@@ -56,7 +56,8 @@ fn main() -> Result<()> {
     evidence::print_header();
 
     // fork returns twice: in the parent, and in the new child.
-    // SAFETY: there is no other thread, whose locks the child would copy.
+    // SAFETY: there is no other thread. fork would not copy it, and a lock that
+    // it held would stay locked in the child.
     let result = unsafe { fork() }.context("fork refused")?;
     let child = match result {
         ForkResult::Child => add_in_child(&mut local, &heap), // never returns

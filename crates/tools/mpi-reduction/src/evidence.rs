@@ -147,14 +147,14 @@ fn wait_for(mut mpirun: Child, timeout: u32) -> Result<ExitStatus> {
 }
 
 /// The kernel shall end this rank if mpirun dies suddenly: prctl(2).
-pub fn end_with_mpirun() -> Result<()> {
+pub fn die_if_mpirun_dies() -> Result<()> {
     #[cfg(target_os = "linux")]
     set_pdeathsig(Signal::SIGKILL)?;
     Ok(())
 }
 
-/// An error if the ranks that were started do not know of each other.
-pub fn check_that_ranks_meet(
+/// An error if ranks were started, but this one does not know of them.
+pub fn check_that_none_is_missing(
     world: &SimpleCommunicator,
     wanted: u8,
 ) -> Result<()> {

@@ -4,10 +4,11 @@
 //! many. They share no memory. So together they can hold more rows than one
 //! computer can: each rank has a shard, which is its part of the rows. Here
 //! they fit one line, y = b0 + b1 x, to all rows. In each step every rank
-//! computes in which direction its own rows pull the line: a gradient. An
-//! all-reduce adds up the gradients, and gives the sum to every rank.
+//! computes how fast the error of its own rows grows with b0 and with b1: the
+//! gradient. An all-reduce adds up the gradients, and gives the sum to every
+//! rank. Then the line takes a step to where the error is less.
 //!
-//! Predict:  A rank keeps 1.6 MB of rows. How much must it send in 40 steps?
+//! Predict:  A rank keeps 1.6 MB of rows. How much does it send in 40 steps?
 //! Try:      cargo run -p mpi-sharded-regression -- --rows-per-rank 1000000
 //! Try:      cargo run -p mpi-sharded-regression -- --ranks 4
 //! Try:      cargo run -p mpi-sharded-regression -- --steps 10   # exits 1
@@ -30,15 +31,15 @@ struct Line {
     b1: f64,
 }
 
-/// The rows lie about this line.
+/// The rows lie about this line, up to 1 above or below.
 const TRUTH: Line = Line { b0: 3.0, b1: -2.0 };
-/// How far a step goes, per unit of gradient and row
+/// The length of a step is this times the mean gradient of a row.
 const RATE: f64 = 1.5;
 
 #[derive(Parser)]
 #[command(about)]
 struct Args {
-    /// Processes to start; under mpirun, its -n decides
+    /// Processes to start (if you start mpirun yourself: its -n)
     #[arg(long, default_value_t = 2)]
     #[arg(value_parser = value_parser!(u8).range(1..=16))]
     ranks: u8,
@@ -55,52 +56,56 @@ struct Args {
 fn main() -> Result<()> {
     let args = Args::parse();
     if !evidence::is_a_rank() {
-        // mpirun -n RANKS starts this program again, RANKS times.
+        // mpirun -n RANKS starts this program again, RANKS times, with the same
+        // arguments. When all have ended, this first process ends, too.
         return evidence::run_mpirun(args.ranks);
     }
 
     // From here on, every rank runs these lines, each in its own memory.
-    evidence::end_with_mpirun()?;
+    evidence::die_if_mpirun_dies()?;
+    // MPI ends when `universe` is dropped, at the end of main.
     let universe = mpi::initialize().context("MPI does not start")?;
     let world = universe.world(); // all ranks that mpirun has started
-    evidence::check_that_ranks_meet(&world, args.ranks)?;
+    evidence::check_that_none_is_missing(&world, args.ranks)?;
     let rank = world.rank() as u64; // 0, 1, 2 ...
     let all_rows = (args.rows_per_rank * world.size() as u64) as f64;
 
-    // Its number tells a rank which rows are its share.
+    // A rank's number decides which rows it holds.
     let first = args.rows_per_rank * rank;
     let end = first + args.rows_per_rank;
     let shard: Vec<Row> = (first..end).map(make_row).collect();
 
     let mut line = Line { b0: 0.0, b1: 0.0 };
-    let mut sent = 0; // bytes that this rank gives to all-reduce
+    let mut sent = 0; // bytes
     for _ in 0..args.steps {
         let part: [f64; 2] = gradient(&shard, &line);
-        let mut sum = [0.0, 0.0];
+        let mut total = [0.0, 0.0];
         // The rows stay where they are: only these two numbers travel.
-        world.all_reduce_into(&part, &mut sum, SystemOperation::sum());
+        world.all_reduce_into(&part, &mut total, SystemOperation::sum());
         sent += size_of_val(&part);
-        // Every rank has the same sum, so all ranks go to the same line.
-        line.b0 -= RATE * sum[0] / all_rows;
-        line.b1 -= RATE * sum[1] / all_rows;
+        // All ranks have had the same line, and have the same total. So the
+        // next line is the same on all ranks, too.
+        line.b0 -= RATE * total[0] / all_rows;
+        line.b1 -= RATE * total[1] / all_rows;
     }
 
-    // A formula finds the same line without any steps.
+    // For a line there is a formula, too, of sums over all rows. It says what
+    // the steps have to arrive at. (Most models have no such formula.)
     let exact = evidence::closed_form(&world, &shard);
     evidence::print_table(&world, first, &shard, sent)?;
 
     if rank > 0 {
         return Ok(());
     }
-    // The verdict demands: b0 and b1 are off those of the formula by less than
-    // 0.000001.
+    // b0 and b1 must differ from the formula's by less than 0.000001. What was
+    // kept and sent is only printed.
     evidence::judge(&world, &shard, sent, args.steps, &line, &exact)
 }
 
 /// In a real program a rank would read its rows from a file. Here a row is
-/// made from its number, so that any number of ranks has the same data.
+/// made from its number: row 7 is the same, whichever rank makes it.
 fn make_row(number: u64) -> Row {
-    let x = evidence::random(2 * number);
+    let x = evidence::random(2 * number); // from -1 to 1
     let noise = evidence::random(2 * number + 1);
     let y = TRUTH.b0 + TRUTH.b1 * x + noise;
     Row { x, y }
