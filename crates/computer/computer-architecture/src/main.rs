@@ -46,6 +46,7 @@ struct Part {
 }
 
 fn main() -> Result<()> {
+    evidence::end_if_output_fails();
     Args::parse();
     let Some(online) = cpu_list(CPUS, "online") else {
         eprintln!("cannot run here: there is no {CPUS}/online (Linux has it)");

@@ -6,13 +6,15 @@
 //! Jain, Chiu, Hawe: A Quantitative Measure of Fairness, DEC-TR-301 (1984).
 
 use std::fs;
+use std::io::{self, Write};
 use std::num::NonZeroUsize;
+use std::panic;
+use std::process;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous};
-use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::unistd::Pid;
 
 use crate::Child;
@@ -87,11 +89,8 @@ pub fn shared_notes() -> Result<&'static [Note]> {
     Ok(notes)
 }
 
-/// Once nobody reads its output, SIGPIPE shall end this process quietly.
-/// And it shall be scheduled as usual, no matter who started it.
+/// This process shall be scheduled as usual, no matter who started it.
 pub fn prepare() -> Result<()> {
-    // SAFETY: the default is set, not a function of this program.
-    unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) }?;
     if !fs::exists("/proc/self/schedstat")? {
         eprintln!(
             "cannot run here: no /proc/PID/schedstat; mount Linux's /proc"
@@ -293,6 +292,24 @@ pub fn judge(rows: &[Row], time: Duration) -> Result<()> {
          ({one_has_all:.2}: one has all, 1: equal)"
     );
     Ok(())
+}
+
+/// println! panics if it cannot write, as on a full disk. This program shall
+/// end with a sentence then, or quietly if nobody reads on (`| head -1`).
+pub fn end_if_output_fails() {
+    let usual = panic::take_hook();
+    panic::set_hook(Box::new(move |info| {
+        let message = info.payload_as_str().unwrap_or_default();
+        if !message.starts_with("failed printing to stdout") {
+            usual(info);
+            return;
+        }
+        if !message.contains("Broken pipe") {
+            // If this fails, too, nobody can be told.
+            _ = writeln!(io::stderr(), "Error: {message}");
+        }
+        process::exit(1);
+    }));
 }
 
 #[cfg(test)]

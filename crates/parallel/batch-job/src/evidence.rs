@@ -1,9 +1,12 @@
 //! What a cluster's scheduler says, a scheduler for one machine, and the table.
 
+use std::env;
 use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::panic;
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::{env, process};
+use std::process::{self, Command};
+use std::sync::OnceLock;
 
 use anyhow::{Result, ensure};
 use clap::CommandFactory;
@@ -45,14 +48,14 @@ fn refuse(why: &str) -> ! {
     Args::command().error(ErrorKind::InvalidValue, text).exit()
 }
 
-/// A temporary folder, removed with all that is in it when this is dropped.
-struct Folder(PathBuf);
+/// The temporary folder, if there is one.
+static FOLDER: OnceLock<PathBuf> = OnceLock::new();
 
-impl Drop for Folder {
-    fn drop(&mut self) {
-        if let Err(why) = fs::remove_dir_all(&self.0) {
-            eprintln!("cannot remove {}: {why}", self.0.display());
-        }
+fn remove_folder() {
+    if let Some(folder) = FOLDER.get()
+        && let Err(why) = fs::remove_dir_all(folder)
+    {
+        eprintln!("cannot remove {}: {why}", folder.display());
     }
 }
 
@@ -65,20 +68,22 @@ pub fn play_scheduler(points: u64) -> Result<()> {
     }
     signals.thread_block()?;
     let verdict = in_a_temporary_folder(points);
+    remove_folder();
     signals.thread_unblock()?;
     verdict
 }
 
 fn in_a_temporary_folder(points: u64) -> Result<()> {
     let name = format!("batch-job-{}", process::id());
-    let folder = Folder(env::temp_dir().join(name));
-    fs::create_dir(&folder.0)?;
+    let new_folder = env::temp_dir().join(name);
+    fs::create_dir(&new_folder)?;
+    let folder = FOLDER.get_or_init(|| new_folder);
 
     let all: Vec<u16> = (1..=TASKS).collect();
-    run_tasks(&all, points, &folder.0)?;
+    run_tasks(&all, points, folder)?;
     let files: Vec<PathBuf> = all
         .iter()
-        .map(|index| result_file(&folder.0, *index))
+        .map(|index| result_file(folder, *index))
         .collect();
 
     OpenOptions::new()
@@ -92,7 +97,7 @@ fn in_a_temporary_folder(points: u64) -> Result<()> {
     ensure!(*again == [2], "task 2 should run again, not {again:?}");
 
     println!("\nrun again: {again:?}");
-    run_tasks(again, points, &folder.0)?;
+    run_tasks(again, points, folder)?;
     println!();
     report(&merge(&files, points)?)?;
     println!("computed again: {} of {TASKS} tasks", again.len());
@@ -149,4 +154,23 @@ fn pi(hits: u64, points: u64) -> String {
     let share = hits as f64 / points as f64;
     let deviation = (share * (1.0 - share) / points as f64).sqrt();
     format!("{:.5} ± {:.5}", 4.0 * share, 4.0 * 1.96 * deviation)
+}
+
+/// println! panics if it cannot write, as on a full disk. This program shall
+/// end with a sentence then, or quietly if nobody reads on (`| head -1`).
+pub fn end_if_output_fails() {
+    let usual = panic::take_hook();
+    panic::set_hook(Box::new(move |info| {
+        let message = info.payload_as_str().unwrap_or_default();
+        if !message.starts_with("failed printing to stdout") {
+            usual(info);
+            return;
+        }
+        if !message.contains("Broken pipe") {
+            // If this fails, too, nobody can be told.
+            _ = writeln!(io::stderr(), "Error: {message}");
+        }
+        remove_folder();
+        process::exit(1);
+    }));
 }

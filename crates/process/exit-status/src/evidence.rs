@@ -3,8 +3,10 @@
 //! Sources: wait(2); core(5); POSIX, Shell Command Language, 2.8.2, "Exit
 //! Status for Commands"; <bits/waitstatus.h> of the GNU C library for the bits.
 
+use std::io::{self, Write};
+use std::panic;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{self, Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::resource::{Resource, setrlimit};
@@ -111,4 +113,22 @@ pub fn judge(rows: &[Row]) -> Result<()> {
         first.way, first.word, second.way, second.word
     );
     Ok(())
+}
+
+/// println! panics if it cannot write, as on a full disk. This program shall
+/// end with a sentence then, or quietly if nobody reads on (`| head -1`).
+pub fn end_if_output_fails() {
+    let usual = panic::take_hook();
+    panic::set_hook(Box::new(move |info| {
+        let message = info.payload_as_str().unwrap_or_default();
+        if !message.starts_with("failed printing to stdout") {
+            usual(info);
+            return;
+        }
+        if !message.contains("Broken pipe") {
+            // If this fails, too, nobody can be told.
+            _ = writeln!(io::stderr(), "Error: {message}");
+        }
+        process::exit(1);
+    }));
 }

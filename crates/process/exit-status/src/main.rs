@@ -49,19 +49,18 @@ struct Args {
 }
 
 fn main() -> Result<()> {
+    evidence::end_if_output_fails();
     let args = Args::parse();
     if let Some(way) = args.end {
         evidence::leave_no_core_file()?;
         end_by(&way)
     }
 
-    // SIGPIPE ends a program whose output nobody reads. Rust ignores it.
-    // SIGCHLD tells a parent that a child has ended. A process may inherit that
-    // it is ignored, and then the kernel keeps no status word. Set the default.
-    for inherited in [Signal::SIGPIPE, Signal::SIGCHLD] {
-        // SAFETY: the default is set, not a function of this program.
-        unsafe { signal(inherited, SigHandler::SigDfl) }?;
-    }
+    // SIGCHLD tells a parent that a child has ended. If whoever starts this
+    // program ignores SIGCHLD, so does this program, and then the kernel keeps
+    // no status word. So it sets the default.
+    // SAFETY: the default is set, not a function of this program.
+    unsafe { signal(Signal::SIGCHLD, SigHandler::SigDfl) }?;
 
     let demo = env::current_exe()?;
     evidence::print_heading();

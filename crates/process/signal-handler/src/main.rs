@@ -54,6 +54,7 @@ struct Args {
 type ChildFunction = fn() -> Result<()>;
 
 fn main() -> Result<()> {
+    evidence::end_if_output_fails();
     if Args::parse().wait {
         return handle_three_interrupts();
     }

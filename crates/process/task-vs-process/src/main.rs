@@ -42,6 +42,7 @@ struct Args {
 }
 
 fn main() -> Result<()> {
+    evidence::end_if_output_fails();
     let args = Args::parse();
     evidence::need_proc()?;
 

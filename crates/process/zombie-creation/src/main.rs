@@ -31,17 +31,14 @@ struct Args {
 }
 
 fn main() -> Result<()> {
+    evidence::end_if_output_fails();
     let args = Args::parse();
 
     // SIGCHLD tells a parent that a child has ended. If a process ignores it,
     // the kernel reaps its children, and there are no zombies. A process may
     // inherit that, so set the default.
-    // SIGPIPE for another reason: its default is to end a program whose output
-    // nobody reads, and Rust ignores it.
-    for inherited in [Signal::SIGCHLD, Signal::SIGPIPE] {
-        // SAFETY: the default is set, not a function of this program.
-        unsafe { signal(inherited, SigHandler::SigDfl) }?;
-    }
+    // SAFETY: the default is set, not a function of this program.
+    unsafe { signal(Signal::SIGCHLD, SigHandler::SigDfl) }?;
 
     // The children wait until the parent closes the write end of this pipe.
     let (reader, writer) = pipe()?;

@@ -9,9 +9,11 @@
 //! Try:      cargo run -p compiler-refuses -- --full 3   # all that rustc says
 //! See also: race-condition, a race that is no data race, so rustc accepts it.
 
+use std::io::{self, Write};
+use std::panic;
 use std::path::Path;
-use std::process::{Command, Output, exit, id};
-use std::{env, fs, io};
+use std::process::{self, Command, Output, exit, id};
+use std::{env, fs};
 
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, value_parser};
@@ -68,8 +70,9 @@ struct Args {
 }
 
 fn main() -> Result<()> {
+    end_if_output_fails();
     let args = Args::parse();
-    set_default_signals()?;
+    set_default_signal()?;
     exit_unless_rustc_works();
 
     let mut bugs: Vec<&Bug> = BUGS.iter().collect();
@@ -170,14 +173,11 @@ fn show_error(rustc: &Output, full: bool) -> String {
 
 // From here on: what can be in the way.
 
-fn set_default_signals() -> Result<()> {
+fn set_default_signal() -> Result<()> {
     // SIGCHLD tells a parent that a child has ended. A process may inherit that
     // it is ignored, and then nobody can wait for children, such as rustc.
-    // SIGPIPE ends a program whose output nobody reads. Rust ignores it.
-    for inherited in [Signal::SIGCHLD, Signal::SIGPIPE] {
-        // SAFETY: the default is set, not a function of this program.
-        unsafe { signal(inherited, SigHandler::SigDfl) }?;
-    }
+    // SAFETY: the default is set, not a function of this program.
+    unsafe { signal(Signal::SIGCHLD, SigHandler::SigDfl) }?;
     Ok(())
 }
 
@@ -203,4 +203,22 @@ fn output_or_exit(twin: io::Result<Output>) -> Output {
     eprint!("cannot run here: no program in {} ", folder.display());
     eprintln!("can run ({error}); set TMPDIR to another folder");
     exit(77);
+}
+
+/// println! panics if it cannot write, as on a full disk. This program shall
+/// end with a sentence then, or quietly if nobody reads on (`| head -1`).
+fn end_if_output_fails() {
+    let usual = panic::take_hook();
+    panic::set_hook(Box::new(move |info| {
+        let message = info.payload_as_str().unwrap_or_default();
+        if !message.starts_with("failed printing to stdout") {
+            usual(info);
+            return;
+        }
+        if !message.contains("Broken pipe") {
+            // If this fails, too, nobody can be told.
+            _ = writeln!(io::stderr(), "Error: {message}");
+        }
+        process::exit(1);
+    }));
 }

@@ -40,15 +40,14 @@ struct Args {
 }
 
 fn main() -> Result<()> {
+    evidence::end_if_output_fails();
     let args = Args::parse();
 
-    // SIGCHLD tells a parent that a child has ended. A process may inherit that
-    // it is ignored, and then nobody can wait for children. SIGPIPE ends a
-    // program whose output nobody reads. Rust ignores it. Set both defaults.
-    for inherited in [Signal::SIGCHLD, Signal::SIGPIPE] {
-        // SAFETY: the default is set, not a function of this program.
-        unsafe { signal(inherited, SigHandler::SigDfl) }?;
-    }
+    // SIGCHLD tells a parent that a child has ended. If whoever starts this
+    // program ignores SIGCHLD, so does this program, and cannot wait for its
+    // children. So it sets the default.
+    // SAFETY: the default is set, not a function of this program.
+    unsafe { signal(Signal::SIGCHLD, SigHandler::SigDfl) }?;
 
     let mut local = 0; // on the stack of main
     // The number is on the heap. Atomic: several threads may change it.

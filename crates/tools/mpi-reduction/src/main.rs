@@ -32,6 +32,7 @@ struct Args {
 }
 
 fn main() -> Result<()> {
+    evidence::end_if_output_fails();
     let args = Args::parse();
     if !evidence::is_a_rank() {
         // mpirun -n RANKS starts this program again, RANKS times, with the same

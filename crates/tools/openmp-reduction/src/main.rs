@@ -37,6 +37,7 @@ struct Args {
 }
 
 fn main() -> Result<()> {
+    evidence::end_if_output_fails();
     let args = Args::parse();
     evidence::check_that_c_has_openmp(); // if not, this ends the program
     let cores = evidence::cores_of_this_process()?;

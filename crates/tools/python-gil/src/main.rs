@@ -41,6 +41,7 @@ struct Args {
 }
 
 fn main() -> Result<()> {
+    evidence::end_if_output_fails();
     let args = Args::parse();
     // SIGCHLD tells a parent that a child has ended. If whoever starts this
     // program ignores SIGCHLD, so does this program, and cannot wait for its
@@ -69,10 +70,6 @@ fn main() -> Result<()> {
     let status = python.wait()?;
     ensure!(status.success(), "{} ended with {status}", args.python);
 
-    // Let `| head -1` end this program quietly; Rust ignores SIGPIPE. Only
-    // now, so that a Python that is gone is an error, and not a quiet end.
-    // SAFETY: the default is set, not a function of this program.
-    unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) }?;
     evidence::print_legend(&interpreter);
     evidence::draw("threads", &threads);
     evidence::draw("processes", &processes);

@@ -46,6 +46,7 @@ struct Args {
 }
 
 fn main() -> Result<()> {
+    evidence::end_if_output_fails();
     let args = Args::parse();
     let cores = thread::available_parallelism()?.get();
     let threads = match args.threads {
