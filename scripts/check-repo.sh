@@ -43,6 +43,10 @@ found=$(
     for key in 'edition = "2024"' 'license = "MIT-0"' 'publish = false' 'rust-version = ".*"'; do
       if ! grep -qx "$key" "$demo/Cargo.toml"; then echo "$demo/Cargo.toml: no line $key"; fi
     done
+    # rustfmt wraps code, but no comment. Characters, of which UTF-8 has all but the first byte here.
+    if LC_ALL=C tr -d '\200-\277' <"$demo/src/main.rs" | LC_ALL=C grep -n '.\{81\}'; then
+      echo "$demo/src/main.rs: these lines of over 80 characters do not fit a projector"
+    fi
     if (($(sed -n 's/^description = "\(.*\)"$/\1/p' "$demo/Cargo.toml" | wc -m) > 81)); then
       echo "$demo/Cargo.toml: a description of over 80 characters does not fit a projector"
     fi

@@ -81,15 +81,20 @@ debug='' release=''
 for name in $to_build; do
   if [[ $(profile_of "$name") == release ]]; then release+=" -p $name"; else debug+=" -p $name"; fi
 done
+# Cargo says where each executable is: a configuration or the environment may move it.
 # shellcheck disable=SC2086 # lists of names, which hold no blanks
-{
-  if [[ -n $debug ]]; then cargo build $debug; fi
-  if [[ -n $release ]]; then cargo build --release $release; fi
-}
-target=$(cargo metadata --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
+executables=$(
+  {
+    if [[ -n $debug ]]; then cargo build --message-format=json-render-diagnostics $debug; fi
+    if [[ -n $release ]]; then cargo build --message-format=json-render-diagnostics --release $release; fi
+  } | sed -n 's/.*"executable":"\([^"]*\)".*/\1/p'
+)
+executable() { grep "/$1\$" <<<"$executables"; }
 
 bold='' plain='' errors=$(mktemp) demo='' watchdog=''
-if [[ -t 1 && -z ${NO_COLOR:-} ]]; then bold=$(printf '\033[1m') plain=$(printf '\033[0m'); fi
+if [[ -t 1 && -z ${NO_COLOR:-} && ${TERM:-dumb} != dumb ]]; then
+  bold=$(printf '\033[1m') plain=$(printf '\033[0m')
+fi
 # Ends what is still running: the demo and the watchdog each are a process group of their own.
 # shellcheck disable=SC2317,SC2329 # called by the trap
 finish() {
@@ -140,18 +145,20 @@ for name in $chosen; do
     echo "$no_mpi" >"$errors"
     code=77
   else
-    run "$target/$(profile_of "$name")/$name"
+    run "$(executable "$name")"
   fi
   seconds=$(since "$demo_begin")
   cat "$errors" >&2
-  reason=$(tail -n 1 "$errors")
+  # An error with its causes, in one line; with RUST_BACKTRACE=1 a backtrace follows.
+  reason=$(sed '/^Stack backtrace:/,$d' "$errors" | tr -s ' \n' ' ')
   case $code in
     0) verdict='shown' reason='' ;;
     77) verdict='cannot run here' ;;
     *) verdict='NOT SHOWN' reason="exit code $code: $reason" failed=1 ;;
   esac
   printf '\n%s\n' "$bold$verdict$plain ($seconds)"
-  table+="$(printf '%-16s %-24s %8s  %s' "$verdict" "$name" "$seconds" "$reason")"$'\n'
+  table+="$(printf '%-16s %-24s %8s' "$verdict" "$name" "$seconds")"$'\n'
+  if [[ -n $reason ]]; then table+="$(fold -s -w 76 <<<"$reason" | sed 's/^/    /')"$'\n'; fi
 done
 
 printf '\n%s\n%s%s\n' "${bold}The lecture's demos$plain" "$table" "total time: $(since "$begin")"

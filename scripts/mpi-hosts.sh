@@ -47,11 +47,11 @@ fi
 if [[ -n ${SUDO_USER:-} ]]; then
   cargo() { sudo -Hu "$SUDO_USER" bash -lc 'PATH=$PATH:$0 exec cargo "$@"' "$PATH" "$@"; }
 fi
+# Cargo says where the executables are: a configuration or the environment may move them.
 # shellcheck disable=SC2046 # one word or none
-cargo build -q --manifest-path "$PWD/Cargo.toml" -p mpi-reduction -p mpi-sharded-regression \
-  $([[ $profile == debug ]] || echo --release)
-target=$(cargo metadata --no-deps --format-version 1 --manifest-path "$PWD/Cargo.toml" |
-  sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
+executables=$(cargo build -q --message-format=json-render-diagnostics --manifest-path "$PWD/Cargo.toml" \
+  -p mpi-reduction -p mpi-sharded-regression $([[ $profile == debug ]] || echo --release) |
+  sed -n 's/.*"executable":"\([^"]*\)".*/\1/p')
 
 space=mpi-$$ job='' # the namespaces are $space-1 and $space-2
 files=$(mktemp -d)
@@ -108,7 +108,7 @@ run() {
   local before_1 before_2 demo code=0
   before_1=$(sent_by 1) before_2=$(sent_by 2)
   printf '%s\n\n' "$1"
-  demo=$(printf %q "$target/$profile/$1")
+  demo=$(printf %q "$(grep "/$1\$" <<<"$executables")")
   "$files/agent" 192.0.2.1 "$mpirun $demo ${*:2}" </dev/null >"$files/$1" & job=$!
   wait "$job" || code=$?
   job=''

@@ -61,8 +61,8 @@ packages() {
     # libclang1 is a name for one version, say libclang1-14; the headers have that version's name.
     apt-get:mpi)
       local version
-      version=$(apt-cache depends libclang1 2>/dev/null | sed -n 's/.*Depends: libclang1-\([0-9]*\).*/\1/p')
-      echo "libopenmpi-dev openmpi-bin libclang1 libclang-common-${version:-14}-dev" ;;
+      version=$(LC_ALL=C apt-cache depends libclang1 2>/dev/null | sed -n 's/.*Depends: libclang1-\([0-9]*\).*/\1/p')
+      echo "libopenmpi-dev openmpi-bin libclang1${version:+ libclang-common-$version-dev}" ;;
     dnf:mpi) echo openmpi-devel clang-devel ;;
     brew:mpi) echo open-mpi llvm ;;
     pkg:mpi) echo openmpi llvm ;;

@@ -47,10 +47,11 @@ if ! grep -qF "/$demo\"" "$root/Cargo.toml"; then usage_error "there is no demo 
 if (($#)); then shift; fi # the --
 
 cd "$root"
+# Cargo says where the executable is: a configuration or the environment may move it.
 # shellcheck disable=SC2046 # one word or none
-cargo build -q -p "$demo" $([[ $profile == debug ]] || echo --release)
-target=$(cargo metadata --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
-set -- "$target/$profile/$demo" "$@"
+executable=$(cargo build -q --message-format=json-render-diagnostics -p "$demo" \
+  $([[ $profile == debug ]] || echo --release) | sed -n 's/.*"executable":"\([^"]*\)".*/\1/p')
+set -- "$executable" "$@"
 if [[ -n $user ]]; then set -- setpriv --reuid="$user" --regid="$(id -g "$user")" --clear-groups "$@"; fi
 
 loops='' errors=$(mktemp)

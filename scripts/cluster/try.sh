@@ -106,10 +106,10 @@ enter() {
   require ip iproute2
   local root code=0
   root=$(cd "$here/../.." && pwd)
-  cargo build -q --release --manifest-path "$root/Cargo.toml" -p batch-job ||
+  # Cargo says where it is: a configuration or the environment may move it.
+  BATCH_JOB=$(cargo build -q --release --message-format=json-render-diagnostics \
+    --manifest-path "$root/Cargo.toml" -p batch-job | sed -n 's/.*"executable":"\([^"]*\)".*/\1/p') ||
     fail "batch-job could not be built"
-  BATCH_JOB=$(cargo metadata --no-deps --format-version 1 --manifest-path "$root/Cargo.toml" |
-    sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/release/batch-job
   export BATCH_JOB RUST_BACKTRACE=0
   inside "$1" --net --uts || code=$?
   case $code in

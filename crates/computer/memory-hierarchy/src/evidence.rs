@@ -11,8 +11,9 @@ use std::process;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use nix::sys::resource::{Resource, getrlimit};
 use nix::time::ClockId;
-use sysinfo::System;
+use sysinfo::{ProcessRefreshKind, ProcessesToUpdate, System, get_current_pid};
 
 use crate::Cell;
 
@@ -28,22 +29,46 @@ pub struct Row {
     pub nanoseconds: f64,
 }
 
-/// Bytes for the largest working set: those wanted, or a quarter of the free
-/// memory if that is less. A container's limit counts.
-pub fn affordable(wanted: u64) -> Result<usize> {
+/// Bytes that this process can have: of the computer's memory, below the limit
+/// of its container (its cgroup), and below its own limits (ulimit).
+fn free_memory() -> Result<u64> {
     let mut system = System::new()?;
     system.refresh_memory();
     let mut free = system.available_memory();
-    if let Some(limits) = system.cgroup_limits() {
+
+    let pid = get_current_pid()?;
+    system.refresh_processes_specifics(
+        ProcessesToUpdate::Some(&[pid]),
+        true,
+        ProcessRefreshKind::nothing(),
+    );
+    if let Some(process) = system.process(pid)
+        && let Some(limits) = process.cgroup_limits()
+    {
         free = free.min(limits.total_memory.saturating_sub(limits.rss));
     }
+    for resource in [Resource::RLIMIT_AS, Resource::RLIMIT_DATA] {
+        let (limit, _) = getrlimit(resource)?;
+        free = free.min(limit);
+    }
+    Ok(free)
+}
+
+/// Bytes for the largest working set: those wanted, or a quarter of the free
+/// memory if that is less.
+pub fn affordable(wanted: u64) -> Result<usize> {
+    let free = free_memory()?;
     let largest = wanted.min(free / 4) as usize;
     if largest < MIB {
         let kib = free / 1024;
         eprintln!(
             "cannot run here: {kib} KiB of memory are free, 4 MiB needed"
         );
-        std::process::exit(77);
+        process::exit(77);
+    }
+    if free / 4 < wanted {
+        let mib = free / MIB as u64;
+        println!("{mib} MiB of memory are free; this uses a quarter of that");
     }
     Ok(largest)
 }

@@ -323,3 +323,56 @@ fn rejects_bad_arguments() {
         assert!(!output.stderr.is_empty() && output.stdout.is_empty());
     }
 }
+
+/// The demo in a control group, below one that may use so many MiB. None where
+/// no group can be made: that needs root.
+#[cfg(target_os = "linux")]
+fn run_with_limit(mib: u64) -> Option<Output> {
+    let script = "
+        outer=/sys/fs/cgroup/memory/memory-hierarchy-$$ limit=memory.limit_in_bytes
+        if [ ! -d /sys/fs/cgroup/memory ]; then # version 2
+            outer=/sys/fs/cgroup/memory-hierarchy-$$ limit=memory.max
+        fi
+        mkdir -p $outer/inner && echo $1 >$outer/$limit || exit 99
+        if [ $limit = memory.max ]; then
+            echo +memory >$outer/cgroup.subtree_control || exit 99
+        fi
+        sh -c 'echo $$ >$1/inner/cgroup.procs && exec \"$0\"' \"$0\" $outer
+        code=$?
+        rmdir $outer/inner $outer
+        exit $code";
+    let bytes = (mib * 1024 * 1024).to_string();
+    let output = Command::new("sh")
+        .args(["-c", script, DEMO, &bytes])
+        .output()
+        .unwrap();
+    if output.status.code() == Some(99) {
+        eprintln!("not tested: no control group can be made here");
+        return None;
+    }
+    Some(output)
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_limit_of_an_outer_control_group_counts() {
+    if let Some(output) = run_with_limit(128) {
+        let text = String::from_utf8_lossy(&output.stdout);
+        let said = "MiB of memory are free; this uses a quarter of that\n";
+        assert!(text.contains(said), "{text}");
+        let last = rows(&output).pop().unwrap();
+        assert!(last.kib <= 32 * 1024, "{output:?}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_limit_of_the_process_counts() {
+    for option in ["-v", "-d"] {
+        let script = format!("ulimit {option} 131072; exec \"$0\"");
+        let mut demo = Command::new("sh");
+        let output = demo.args(["-c", &script, DEMO]).output().unwrap();
+        let last = rows(&output).pop().unwrap();
+        assert!(last.kib <= 32 * 1024, "{output:?}");
+    }
+}

@@ -56,8 +56,8 @@ fn main() -> Result<()> {
     // If the workers load, the memory in use must be less than 1.5 times the
     // data: it is in memory once, and the program itself needs a few MiB.
     // If the parent loads, copies must take at least 0.9 times the data more.
-    // Then there must also be more page faults, one for each copy, and the forks
-    // must take longer: they copy a page table with more pages in it.
+    // There must also be more page faults then, one for each copy, and the
+    // forks must take longer: they copy a page table with more pages in it.
     evidence::judge(bytes, &fork_first, &load_first)
 }
 

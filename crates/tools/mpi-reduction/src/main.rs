@@ -72,9 +72,9 @@ fn main() -> Result<()> {
     if rank > 0 {
         return Ok(());
     }
-    // No two ranks may have the same host and PID. Rank 0's sum must differ from
-    // pi by less than 0.000001, and no other rank may have it. The time of a
-    // message is only printed.
+    // No two ranks may have the same host and PID. Rank 0's sum must differ
+    // from pi by less than 0.000001, and no other rank may have it. The time of
+    // a message is only printed.
     evidence::judge(&rows, cost)
 }
 
