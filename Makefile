@@ -25,10 +25,12 @@ setup: ## look for what the demos of tools need, and install it if possible (not
 lecture: setup ## build and show every demo, in the order of the lecture
 	scripts/lecture.sh
 
-test: setup ## test the repository, and every demo, copied out alone
+test: setup ## test the repository, and every demo: copied out alone, and where little is allowed
 	scripts/check-repo.sh
 	scripts/cluster/check.sh
+	@if command -v python3 >/dev/null; then scripts/check-lecture.py; else echo "no python3 here for scripts/check-lecture.py"; fi
 	scripts/check-copy-out.sh
+	scripts/soak.sh --debug all 1 reader-gone full-disk sigchld-ignored few-processes little-memory container
 
 test-clusters: ## run the job array on Slurm, PBS and Condor (as root; downloads a Debian)
 	for cluster in slurm pbs condor; do scripts/cluster/try.sh $$cluster || exit; done

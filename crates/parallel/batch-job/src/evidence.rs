@@ -5,13 +5,13 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::panic;
 use std::path::{Path, PathBuf};
-use std::process::{self, Command};
+use std::process::{self, Child, Command, Stdio};
 use std::sync::OnceLock;
 
 use anyhow::{Result, ensure};
 use clap::CommandFactory;
 use clap::error::ErrorKind;
-use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signal::{SigHandler, SigSet, Signal, signal};
 
 use crate::{Args, Estimate, Merged, merge, result_file};
 
@@ -59,8 +59,20 @@ fn remove_folder() {
     }
 }
 
+/// Exits with 77.
+fn cannot_run(why: &io::Error) -> ! {
+    eprintln!("cannot run here: {why}");
+    process::exit(77)
+}
+
 /// Runs the tasks, tears a result, merges, runs again what the merge names.
 pub fn play_scheduler(points: u64) -> Result<()> {
+    // SIGCHLD tells a parent that a child has ended. If whoever starts this
+    // program ignores SIGCHLD, so does this program, and cannot wait for its
+    // children. So it sets the default.
+    // SAFETY: the default is set, not a function of this program.
+    unsafe { signal(Signal::SIGCHLD, SigHandler::SigDfl) }?;
+
     // Ctrl-C waits these few tenths of a second, until the folder is removed.
     let mut signals = SigSet::empty();
     for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
@@ -76,7 +88,14 @@ pub fn play_scheduler(points: u64) -> Result<()> {
 fn in_a_temporary_folder(points: u64) -> Result<()> {
     let name = format!("batch-job-{}", process::id());
     let new_folder = env::temp_dir().join(name);
-    fs::create_dir(&new_folder)?;
+    if let Err(why) = fs::create_dir(&new_folder) {
+        let parent = env::temp_dir();
+        eprintln!(
+            "cannot run here: {why}: {}; set TMPDIR to a folder for its files",
+            parent.display()
+        );
+        process::exit(77);
+    }
     let folder = FOLDER.get_or_init(|| new_folder);
 
     let all: Vec<u16> = (1..=TASKS).collect();
@@ -106,19 +125,24 @@ fn in_a_temporary_folder(points: u64) -> Result<()> {
 
 /// Each task is a process, all at once. Returns when all have ended.
 fn run_tasks(indexes: &[u16], points: u64, folder: &Path) -> Result<()> {
-    let program = env::current_exe()?;
+    let program = env::current_exe().unwrap_or_else(|why| cannot_run(&why));
     let mut tasks = Vec::new();
     for index in indexes {
         let mut command = Command::new(&program);
         command.arg("--index").arg(index.to_string());
         command.arg("--points").arg(points.to_string());
         command.arg("--out").arg(folder);
+        command.stdout(Stdio::piped());
         tasks.push(command.spawn());
     }
     let mut failed = Vec::new();
     for (index, task) in indexes.iter().zip(tasks) {
-        let ended = task.and_then(|mut task| task.wait());
-        if !ended.is_ok_and(|status| status.success()) {
+        let ended = task.and_then(Child::wait_with_output);
+        if let Ok(output) = ended
+            && output.status.success()
+        {
+            print!("{}", String::from_utf8_lossy(&output.stdout));
+        } else {
             failed.push(index);
         }
     }

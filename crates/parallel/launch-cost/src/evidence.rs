@@ -8,7 +8,7 @@ use std::panic::{self, UnwindSafe, catch_unwind};
 use std::process;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use sysinfo::{ProcessRefreshKind, ProcessesToUpdate, System, get_current_pid};
 
 /// A kind of launch, and the times that its launches took.
@@ -101,7 +101,10 @@ pub fn time_in_turns(
     fork: &mut Kind,
     launches: usize,
 ) -> Result<()> {
-    let parent = format!("(RSS {:.1} MiB)", rss()?);
+    let parent = match rss()? {
+        Some(mib) => format!("(RSS {mib:.1} MiB)"),
+        None => "(RSS not told)".to_string(),
+    };
     let turns = launches.div_ceil(TURN);
     for turn in 1..=turns + MORE_TURNS {
         exec.add(TURN)?;
@@ -132,8 +135,9 @@ pub fn time_until_faster(
     Ok(())
 }
 
-/// MiB of this process that are in memory (resident set size).
-fn rss() -> Result<f64> {
+/// MiB of this process that are in memory (resident set size); None where the
+/// kernel does not tell, as without /proc.
+fn rss() -> Result<Option<f64>> {
     let pid = get_current_pid()?;
     let mut system = System::new()?;
     system.refresh_processes_specifics(
@@ -141,8 +145,8 @@ fn rss() -> Result<f64> {
         true,
         ProcessRefreshKind::nothing().with_memory(),
     );
-    let process = system.process(pid).context("this process is not seen")?;
-    Ok(process.memory() as f64 / 1024.0 / 1024.0)
+    let process = system.process(pid);
+    Ok(process.map(|process| process.memory() as f64 / 1024.0 / 1024.0))
 }
 
 /// None if it panics. Nothing is printed then.

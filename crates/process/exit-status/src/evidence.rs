@@ -3,9 +3,11 @@
 //! Sources: wait(2); core(5); POSIX, Shell Command Language, 2.8.2, "Exit
 //! Status for Commands"; <bits/waitstatus.h> of the GNU C library for the bits.
 
+use std::env;
 use std::io::{self, Write};
 use std::panic;
 use std::path::Path;
+use std::path::PathBuf;
 use std::process::{self, Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
@@ -113,6 +115,14 @@ pub fn judge(rows: &[Row]) -> Result<()> {
         first.way, first.word, second.way, second.word
     );
     Ok(())
+}
+
+/// Exits with 77 where the kernel does not tell.
+pub fn file_of_this_program() -> PathBuf {
+    env::current_exe().unwrap_or_else(|why| {
+        eprintln!("cannot run here: {why}");
+        process::exit(77)
+    })
 }
 
 /// println! panics if it cannot write, as on a full disk. This program shall

@@ -15,7 +15,6 @@
 mod evidence;
 
 use std::arch::asm;
-use std::env;
 use std::hint::black_box;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio, abort, exit};
@@ -62,7 +61,7 @@ fn main() -> Result<()> {
     // SAFETY: the default is set, not a function of this program.
     unsafe { signal(Signal::SIGCHLD, SigHandler::SigDfl) }?;
 
-    let demo = env::current_exe()?;
+    let demo = evidence::file_of_this_program();
     evidence::print_heading();
     let mut rows: Vec<Row> = Vec::new();
     for way in WAYS {

@@ -14,6 +14,7 @@
 mod evidence;
 
 use std::io::{BufRead, BufReader, PipeReader, PipeWriter, Read, Write, pipe};
+use std::process::exit;
 
 use anyhow::{Context, Result};
 use clap::Parser;
@@ -126,9 +127,9 @@ fn be_the_child(
 fn read_pid(from_child: &mut BufReader<PipeReader>) -> Result<Pid> {
     let mut line = String::new();
     from_child.read_line(&mut line)?;
-    let pid: i32 = line
-        .trim()
-        .parse()
-        .context("no answer from the child: was fork refused?")?;
+    if line.is_empty() {
+        exit(1); // the parent, or the child, has said what failed
+    }
+    let pid: i32 = line.trim().parse()?;
     Ok(Pid::from_raw(pid))
 }

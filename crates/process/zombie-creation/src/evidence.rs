@@ -23,8 +23,8 @@ pub struct Entry {
 }
 
 /// The entry of a process; None if there is no such process.
-fn entry_of(process: Pid) -> Result<Option<Entry>> {
-    let pid = sysinfo::Pid::from_u32(process.as_raw().cast_unsigned());
+fn entry_of(pid: Pid) -> Result<Option<Entry>> {
+    let pid = sysinfo::Pid::from_u32(pid.as_raw().cast_unsigned());
     let mut system = System::new()?;
     system.refresh_processes_specifics(
         ProcessesToUpdate::Some(&[pid]),
@@ -38,6 +38,15 @@ fn entry_of(process: Pid) -> Result<Option<Entry>> {
         state: found.status(),
         rss: found.memory(),
     }))
+}
+
+/// Exits with 77 where the kernel does not tell.
+pub fn need_process_table() -> Result<()> {
+    if entry_of(Pid::this())?.is_none() {
+        eprintln!("cannot run here: no process is seen; is /proc mounted?");
+        process::exit(77);
+    }
+    Ok(())
 }
 
 /// Returns when each child sleeps: it waits in its read.

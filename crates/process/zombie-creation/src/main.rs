@@ -33,6 +33,7 @@ struct Args {
 fn main() -> Result<()> {
     evidence::end_if_output_fails();
     let args = Args::parse();
+    evidence::need_process_table()?; // or exits with 77
 
     // SIGCHLD tells a parent that a child has ended. If a process ignores it,
     // the kernel reaps its children, and there are no zombies. A process may

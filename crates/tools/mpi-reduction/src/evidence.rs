@@ -6,7 +6,8 @@
 use std::collections::BTreeSet;
 use std::env;
 use std::f64::consts::PI;
-use std::io::{self, ErrorKind, Write};
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Read, Seek, Write};
 #[cfg(target_os = "linux")]
 use std::os::unix::process::CommandExt;
 use std::panic;
@@ -34,7 +35,7 @@ const LONG: usize = 1 << 20;
 const CLOSE: f64 = 1e-6;
 
 /// Variables that Open MPI 4 and 5 heed, and other MPIs ignore.
-const SETTINGS: [(&str, &str); 10] = [
+const SETTINGS: [(&str, &str); 11] = [
     // Root may start ranks, as in a container.
     ("OMPI_ALLOW_RUN_AS_ROOT", "1"),
     ("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1"),
@@ -48,6 +49,8 @@ const SETTINGS: [(&str, &str); 10] = [
     // Messages need no right that a container may lack.
     ("OMPI_MCA_btl_vader_single_copy_mechanism", "none"),
     ("OMPI_MCA_smsc", "^cma"),
+    // hwloc shall not complain where there is no /sys.
+    ("HWLOC_HIDE_ERRORS", "2"),
     // If a rank fails, it has said why.
     ("OMPI_MCA_orte_execute_quiet", "1"),
 ];
@@ -71,15 +74,16 @@ pub fn run_mpirun(ranks: u8) -> Result<()> {
     // SAFETY: the default is set, not a function of this program.
     unsafe { signal(Signal::SIGCHLD, SigHandler::SigDfl) }?;
 
+    let program = env::current_exe().unwrap_or_else(|why| cannot_run(&why));
+    let mut errors = temporary_file();
+
     let timeout = env::var(TIMEOUT).ok().and_then(|text| text.parse().ok());
     let timeout = timeout.unwrap_or(DEFAULT_TIMEOUT).max(1);
     let mut command = Command::new("mpirun");
     command.envs(SETTINGS).env_remove(TIMEOUT);
     command.args(["-n", &ranks.to_string()]);
-    command
-        .arg(env::current_exe()?)
-        .args(env::args_os().skip(1));
-    command.stdin(Stdio::null());
+    command.arg(program).args(env::args_os().skip(1));
+    command.stdin(Stdio::null()).stderr(errors.try_clone()?);
     #[cfg(target_os = "linux")]
     // SAFETY: a program may call prctl between fork and exec.
     unsafe {
@@ -97,12 +101,52 @@ pub fn run_mpirun(ranks: u8) -> Result<()> {
         exit(77);
     }
     let mpirun = spawned.context("mpirun does not start")?;
-    let status = wait_for(mpirun, timeout)?;
-    if status.code() == Some(1) {
-        exit(1); // a rank has said why
+    let ended = wait_for(mpirun, timeout);
+    let said = print_first_lines(&mut errors)?;
+    let status = ended?;
+    if status.code() == Some(1) || (!status.success() && said) {
+        exit(1); // mpirun, or a rank, has said why
     }
     ensure!(status.success(), "mpirun failed: {status}");
     Ok(())
+}
+
+/// For what mpirun and the ranks say on standard error. It has no name, so it
+/// is gone when it is closed. Exits with 77 where there can be no files, since
+/// mpirun needs some as well.
+fn temporary_file() -> File {
+    let folder = env::temp_dir();
+    let path = folder.join(format!("mpirun-{}-errors", id()));
+    let mut options = File::options();
+    options.read(true).append(true).create_new(true);
+    let made = options.open(&path);
+    match made.and_then(|file| fs::remove_file(&path).map(|()| file)) {
+        Ok(file) => file,
+        Err(why) => {
+            let folder = folder.display();
+            eprintln!("cannot run here: {why}: {folder}; set TMPDIR");
+            exit(77);
+        }
+    }
+}
+
+/// mpirun explains at length. The first lines tell what failed. Returns whether
+/// there are any.
+fn print_first_lines(errors: &mut File) -> Result<bool> {
+    let mut text = Vec::new();
+    errors.rewind()?;
+    errors.read_to_end(&mut text)?;
+    let text = String::from_utf8_lossy(&text);
+    let lines = text.lines().filter(|line| !line.is_empty());
+    for line in lines.take(3) {
+        eprintln!("{line}");
+    }
+    Ok(!text.is_empty())
+}
+
+fn cannot_run(why: &io::Error) -> ! {
+    eprintln!("cannot run here: {why}");
+    exit(77)
 }
 
 /// Waits for mpirun, but not for ever: ends it after `timeout` seconds, or if

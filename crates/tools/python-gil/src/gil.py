@@ -80,6 +80,14 @@ def tell(*words):
 signal.signal(signal.SIGINT, signal.SIG_DFL)
 signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 
+
+def tell_error(kind, error, traceback):
+    """In one line: what failed, such as to start a thread."""
+    print(f"{kind.__name__}: {error}", file=sys.stderr)
+
+
+sys.excepthook = tell_error
+
 gil = True
 if hasattr(sys, "_is_gil_enabled"):  # Python 3.13 or newer
     gil = sys._is_gil_enabled()

@@ -17,7 +17,7 @@ mod evidence;
 
 use std::thread;
 
-use anyhow::{Context, Result};
+use anyhow::{Result, bail};
 use clap::{Parser, value_parser};
 use rayon::ThreadPoolBuilder;
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
@@ -57,10 +57,10 @@ fn main() -> Result<()> {
     let steps = 1_000_000 * args.steps;
 
     // Without this, Rayon starts one thread per core at its first loop.
-    ThreadPoolBuilder::new()
-        .num_threads(threads)
-        .build_global()
-        .context("cannot start the threads of Rayon")?;
+    let started = ThreadPoolBuilder::new().num_threads(threads).build_global();
+    if let Err(why) = started {
+        bail!("cannot start the threads of Rayon: {why}");
+    }
     // On which cores may main and Rayon's threads run? Later OpenMP will use
     // main as well, and start others.
     let main_and_rayon = evidence::cores_of_threads()?;
