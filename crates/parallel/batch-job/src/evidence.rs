@@ -136,16 +136,18 @@ fn run_tasks(indexes: &[u16], points: u64, folder: &Path) -> Result<()> {
         tasks.push(command.spawn());
     }
     let mut failed = Vec::new();
+    let mut said = String::new(); // printed when all have ended
     for (index, task) in indexes.iter().zip(tasks) {
         let ended = task.and_then(Child::wait_with_output);
         if let Ok(output) = ended
             && output.status.success()
         {
-            print!("{}", String::from_utf8_lossy(&output.stdout));
+            said += &String::from_utf8_lossy(&output.stdout);
         } else {
             failed.push(index);
         }
     }
+    print!("{said}");
     ensure!(failed.is_empty(), "tasks that failed: {failed:?}");
     Ok(())
 }
