@@ -2,31 +2,100 @@
 """Usage: scripts/check-lecture.py [TEST...]
 
 Tests the scripts that a lecturer calls, in surroundings that are not ours: another target folder,
-RUST_BACKTRACE=1, TERM=dumb, a German system, a clone with the line ends of Windows.
+RUST_BACKTRACE=1, TERM=dumb, a German system, a clone with the line ends of Windows. And the runner
+at a terminal of 80 x 24: its keys, Ctrl-C, and that the first question does not wait for the build.
 A small `cargo` stands in where only the runner is tested: its demos are scripts.
 
 Exit code: 0 all hold, 1 one does not, 2 bad arguments.
 """
 
+import fcntl
 import os
 import pty
+import select
 import shutil
+import signal
+import struct
 import subprocess
 import sys
 import tempfile
+import termios
+import time
 import unittest
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 LECTURE = str(ROOT / "scripts/lecture.sh")
 
-# Stands in for cargo build: says where the executables are, as cargo does.
+# Stands in for cargo build: says where the executables are, as cargo does. If there is a file
+# `slow`, it shows its progress and waits until that is gone; if there is a file `broken`, it fails.
 CARGO = """#!/usr/bin/env bash
+if [[ -e $DEMOS/slow ]]; then printf '    Building [==>   ] 3/9: syn\\r' >&2; fi
+while [[ -e $DEMOS/slow ]]; do sleep 0.05; done
+if [[ -e $DEMOS/broken ]]; then echo "error: no such crate" >&2; exit 101; fi
 while (($#)); do
   if [[ $1 == -p ]]; then echo "{\\"executable\\":\\"$DEMOS/$2\\"}"; shift; fi
   shift
 done
 """
+
+
+class Terminal:
+    """A command at a terminal of its own, of 80 x 24."""
+
+    def __init__(self, command, environment):
+        self.mark = f"CHECK_LECTURE={os.getpid()}-{time.monotonic()}"
+        name, value = self.mark.split("=")
+        self.text = ""
+        self.seen = 0  # so many characters of it were expected, and came
+        self.pid, self.file = pty.fork()
+        if self.pid == 0:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            os.execvpe(command[0], command, environment | {name: value})
+        fcntl.ioctl(self.file, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+        self.settings = termios.tcgetattr(self.file)
+
+    def read(self, seconds):
+        """More text, if there is some before the time is over; False at the end."""
+        if select.select([self.file], [], [], max(seconds, 0))[0]:
+            try:
+                self.text += os.read(self.file, 4096).decode(errors="replace")
+            except OSError:  # EIO: no process has the terminal open any more
+                return False
+        return True
+
+    def expect(self, text, seconds=20):
+        """Returns when this text has come, after what was expected before."""
+        deadline = time.monotonic() + seconds
+        while text not in self.text[self.seen :]:
+            more = self.read(deadline - time.monotonic())
+            if not more or time.monotonic() > deadline:
+                raise AssertionError(f"no {text!r} in {self.text[self.seen:]!r}")
+        self.seen = self.text.index(text, self.seen) + len(text)
+
+    def type(self, keys):
+        os.write(self.file, keys.encode())
+
+    def end(self):
+        """The exit code, once nothing has the terminal open any more."""
+        deadline = time.monotonic() + 20
+        while self.read(deadline - time.monotonic()):
+            if time.monotonic() > deadline:
+                raise AssertionError(f"no end after {self.text[self.seen:]!r}")
+        os.close(self.file)
+        _, status = os.waitpid(self.pid, 0)
+        return os.waitstatus_to_exitcode(status)
+
+    def processes(self):
+        """PIDs of what was started here and is still there (Linux)."""
+        pids = []
+        for environ in Path("/proc").glob("[0-9]*/environ"):
+            try:
+                if self.mark.encode() in environ.read_bytes().split(b"\0"):
+                    pids.append(environ.parent.name)
+            except OSError:
+                pass  # it has ended, or belongs to somebody else
+        return pids
 
 
 class Scripts(unittest.TestCase):
@@ -62,22 +131,12 @@ class Scripts(unittest.TestCase):
         )
 
     def at_terminal(self, *command, **environment):
-        """What a command writes to a terminal, where nobody types."""
-        self.environment.update(environment)
-        terminal, end = pty.openpty()
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=end, stderr=end, env=self.environment
-        )
-        os.close(end)
-        text = b""
-        try:
-            while part := os.read(terminal, 4096):
-                text += part
-        except OSError:  # EIO: no process has the terminal open any more
-            pass
-        os.close(terminal)
-        process.wait()
-        return text.decode()
+        return Terminal(command, self.environment | environment)
+
+    def lecture(self, *demos, **environment):
+        terminal = self.at_terminal(LECTURE, *demos, **environment)
+        terminal.expect("q quits] ")
+        return terminal
 
     def test_cargo_says_where_an_executable_is(self):
         """The old file in target/debug is not what was built."""
@@ -122,11 +181,126 @@ class Scripts(unittest.TestCase):
     def test_a_dumb_terminal_gets_no_escapes(self):
         self.with_demos(race_condition="echo a demo")
         command = (LECTURE, "--no-pause", "race-condition")
-        self.assertIn("\033[1m", self.at_terminal(*command, TERM="xterm"))
+        bold = self.at_terminal(*command, TERM="xterm")
+        self.assertEqual(bold.end(), 0)
+        self.assertIn("\033[1m", bold.text)
         for nothing in ({"TERM": "dumb"}, {"TERM": "xterm", "NO_COLOR": "1"}):
-            text = self.at_terminal(*command, **nothing)
-            self.assertIn("a demo", text)
-            self.assertNotIn("\033", text)
+            dumb = self.at_terminal(*command, **nothing)
+            self.assertEqual(dumb.end(), 0)
+            self.assertIn("a demo", dumb.text)
+            self.assertNotIn("\033", dumb.text)
+
+    def test_the_first_question_does_not_wait_for_the_build(self):
+        self.with_demos(race_condition="echo a demo ran")
+        slow = self.folder / "slow"
+        slow.touch()
+        lecture = self.lecture("race-condition")
+        self.assertIn("Predict: ", lecture.text)
+        lecture.type("\r")
+        lecture.expect("building 3/9: syn")
+        self.assertNotIn("a demo ran", lecture.text)
+        slow.unlink()
+        lecture.expect("a demo ran")
+        lecture.expect("shown")
+        self.assertEqual(lecture.end(), 0)
+        self.assertEqual(lecture.processes(), [])
+
+    def test_a_build_that_fails_is_told_once_it_matters(self):
+        self.with_demos()
+        (self.folder / "broken").touch()
+        lecture = self.lecture("race-condition")
+        lecture.type("\r")
+        lecture.expect("error: no such crate")
+        self.assertEqual(lecture.end(), 101)
+
+    def test_keys(self):
+        self.with_demos(race_condition="echo the race", mutex_fix="echo the lock", deadlock="echo no")
+        lecture = self.lecture("race-condition", "mutex-fix", "deadlock", "atomic-fix", PAGER="cat")
+        lecture.type("r\r")
+        lecture.expect("none has run so far")
+        lecture.expect("q quits] ")
+        lecture.type("c\r")
+        lecture.expect("//! Race condition: ")
+        lecture.expect("q quits] ")
+        lecture.type("\r")
+        lecture.expect("the race")
+        lecture.expect("mutex-fix")
+        lecture.expect("q quits] ")
+        lecture.type("r\r")
+        lecture.expect("the race")
+        lecture.expect("q quits] ")
+        lecture.type("\r")
+        lecture.expect("the lock")
+        lecture.expect("q quits] ")
+        lecture.type("s\r")
+        lecture.expect("atomic-fix")
+        lecture.expect("q quits] ")
+        lecture.type("q\r")
+        self.assertEqual(lecture.end(), 0)
+        rows = lecture.text.split("The lecture's demos")[1].split("\n")
+        rows = [row.split()[:2] for row in rows]
+        shown = ["shown", "race-condition"]
+        self.assertEqual(rows[1:5], [shown, shown, ["shown", "mutex-fix"], ["skipped", "deadlock"]])
+        for line in lecture.text.split("The lecture's demos")[0].splitlines():
+            self.assertLessEqual(len(line), 80, line)
+
+    def test_ctrl_c_in_a_demo_ends_the_demo(self):
+        self.with_demos(race_condition="echo it runs; exec sleep 60", mutex_fix="echo the lock")
+        lecture = self.lecture("race-condition", "mutex-fix")
+        lecture.type("\r")
+        lecture.expect("it runs")
+        lecture.type("\x03")
+        lecture.expect("NOT SHOWN")
+        lecture.expect("q quits] ")
+        lecture.type("\r")
+        lecture.expect("the lock")
+        self.assertEqual(lecture.end(), 1)
+        self.assertEqual(lecture.processes(), [])
+
+    def test_ctrl_c_at_a_question_ends_the_lecture_and_the_build(self):
+        self.with_demos()
+        (self.folder / "slow").touch()
+        lecture = self.lecture("race-condition")
+        lecture.type("\x03")
+        self.assertEqual(lecture.end(), 130)
+        deadline = time.monotonic() + 10
+        while lecture.processes() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        self.assertEqual(lecture.processes(), [])
+
+    def test_a_demo_that_pauses_reads_the_keyboard(self):
+        self.with_demos(race_condition="echo press Enter; read -r key; echo read: $key")
+        lecture = self.lecture("race-condition")
+        lecture.type("\r")
+        lecture.expect("press Enter")
+        lecture.type("mine\r")
+        lecture.expect("read: mine")
+        self.assertEqual(lecture.end(), 0)
+
+    def test_what_was_typed_while_a_demo_ran_is_no_answer(self):
+        wait = "echo it runs; while [[ -e $DEMOS/wait ]]; do sleep 0.05; done"
+        self.with_demos(race_condition=wait, mutex_fix="echo the lock")
+        (self.folder / "wait").touch()
+        lecture = self.lecture("race-condition", "mutex-fix")
+        lecture.type("\r")
+        lecture.expect("it runs")
+        lecture.type("q\rq")
+        lecture.expect("q\r\nq")  # the echo: the terminal has it
+        (self.folder / "wait").unlink()
+        lecture.expect("q quits] ")
+        lecture.type("\r")
+        lecture.expect("the lock")
+        self.assertEqual(lecture.end(), 0)
+
+    def test_the_terminal_is_as_it_was(self):
+        self.with_demos(race_condition="stty raw -echo; kill -KILL $$", mutex_fix="echo the lock")
+        lecture = self.lecture("race-condition", "mutex-fix")
+        lecture.type("\r")
+        lecture.expect("NOT SHOWN")
+        lecture.expect("q quits] ")
+        self.assertEqual(termios.tcgetattr(lecture.file), lecture.settings)
+        lecture.type("q\r")
+        self.assertEqual(lecture.end(), 1)
 
     def test_setup_on_a_system_that_speaks_german(self):
         for tool in "bash dirname sed tr uname id cat".split():
@@ -149,7 +323,7 @@ class Scripts(unittest.TestCase):
         git = ["git", "clone", "-q", "-c", "core.autocrlf=true", str(ROOT), str(clone)]
         subprocess.run(git, check=True)
         for file in (clone / "scripts").rglob("*.*"):
-            self.assertNotIn(b"\r", file.read_bytes(), file)
+            self.assertEqual(file.read_bytes().count(b"\r"), 0, file)
 
 
 if __name__ == "__main__":

@@ -4,8 +4,10 @@
 # Runs the demos of the lecture in their order (that of `members` in Cargo.toml), and says of each
 # whether it showed its point. With names: just these, in the order given.
 #
-#   --pause      before each demo ask its question and wait for Enter (the default at a terminal);
-#                Ctrl-C ends a demo that runs, and at a question the lecture
+#   --pause      before each demo ask its question and wait for a key and Enter (the default at a
+#                terminal): Enter alone runs it, c shows its code (in $PAGER, else less), r runs the
+#                last demo again, s skips, q quits; Ctrl-C ends a demo that runs, and at a question
+#                the lecture. Meanwhile the demos are built.
 #   --no-pause   run through, with no keyboard; a demo that hangs is ended after 60 seconds
 #   --from DEMO  start with this one
 #   --release    build optimised
@@ -83,15 +85,14 @@ for name in $to_build; do
 done
 # Cargo says where each executable is: a configuration or the environment may move it.
 # shellcheck disable=SC2086 # lists of names, which hold no blanks
-executables=$(
-  {
-    if [[ -n $debug ]]; then cargo build --message-format=json-render-diagnostics $debug; fi
-    if [[ -n $release ]]; then cargo build --message-format=json-render-diagnostics --release $release; fi
-  } | sed -n 's/.*"executable":"\([^"]*\)".*/\1/p'
-)
-executable() { grep "/$1\$" <<<"$executables"; }
+build() {
+  if [[ -n $debug ]]; then cargo build --message-format=json-render-diagnostics $debug || return; fi
+  if [[ -n $release ]]; then cargo build --message-format=json-render-diagnostics --release $release; fi
+}
+executable() { sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' "$files/built" | grep "/$1\$"; }
 
-bold='' plain='' errors=$(mktemp) demo='' watchdog=''
+bold='' plain='' files=$(mktemp -d) errors='' demo='' watchdog='' builder='' terminal=''
+errors=$files/errors
 if [[ -t 1 && -z ${NO_COLOR:-} && ${TERM:-dumb} != dumb ]]; then
   bold=$(printf '\033[1m') plain=$(printf '\033[0m')
 fi
@@ -99,8 +100,9 @@ fi
 # shellcheck disable=SC2317,SC2329 # called by the trap
 finish() {
   local group
-  for group in $demo $watchdog; do kill -KILL -- "-$group" 2>/dev/null || true; done
-  rm -f "$errors"
+  for group in $demo $watchdog $builder; do kill -KILL -- "-$group" 2>/dev/null || true; done
+  if [[ -n $terminal ]]; then stty "$terminal" || true; fi
+  rm -rf "$files"
 }
 trap finish EXIT
 trap 'exit 130' INT
@@ -109,6 +111,43 @@ trap 'exit 143' TERM HUP
 now() { local time=${EPOCHREALTIME:-$(date +%s)}; echo "${time/,/.}"; }
 since() { awk -v from="$1" -v to="$(now)" 'BEGIN { printf "%.1f s", to - from }'; }
 
+# Waits for the build, and says how far it is. No demo runs before: what it measures is not disturbed.
+wait_for_build() {
+  if [[ -z $builder ]]; then return; fi
+  local code=0 progress shown=''
+  while kill -0 "$builder" 2>/dev/null; do
+    progress=$(tr '\r' '\n' <"$files/log" | grep -o '[0-9]*/[0-9]*:.*' | tail -n 1) || true
+    printf '\r%-79.79s' "building ${progress:-the demos}"
+    shown=yes
+    sleep 0.2
+  done
+  if [[ -n $shown ]]; then printf '\r%79s\r' ''; fi
+  wait "$builder" || code=$?
+  builder=''
+  if ((code)); then
+    tr '\r' '\n' <"$files/log" | grep -v '^ *Building \[' >&2
+    exit "$code"
+  fi
+}
+
+# What was typed while a demo ran is no answer to the next question.
+forget_keys() {
+  stty -icanon -echo min 0 time 0
+  cat >/dev/null
+  stty "$terminal"
+}
+
+if [[ $pause == yes && -t 0 ]]; then
+  terminal=$(stty -g)
+  set -m # a process group of its own, which Ctrl-C does not reach
+  # Cargo draws its progress also into a file, if it is told how wide.
+  CARGO_TERM_PROGRESS_WHEN=always CARGO_TERM_PROGRESS_WIDTH=80 build </dev/null >"$files/built" 2>"$files/log" &
+  builder=$!
+  set +m
+else
+  build >"$files/built"
+fi
+
 # Runs the command given and sets `code`. Without a pause nobody is there who could press Ctrl-C.
 run() {
   code=0
@@ -116,6 +155,7 @@ run() {
     trap : INT # Ctrl-C ends the demo, not the lecture
     "$@" 2>"$errors" || code=$?
     trap 'exit 130' INT
+    stty "$terminal" # a demo that was killed may have left it otherwise
     return
   fi
   set -m # each background job becomes a process group, so that it can be ended as a whole
@@ -127,38 +167,72 @@ run() {
   demo='' watchdog=''
 }
 
-table='' failed=0 number=0 begin=$(now)
-count=$(wc -w <<<"$chosen" | tr -d ' ')
-for name in $chosen; do
-  number=$((number + 1))
-  printf '\n%s\n%s\n\n' "${bold}[$number/$count] $name$plain" "$(description "$name")"
-  if [[ $pause == yes ]]; then
-    printf 'Predict: %s\n[Enter runs it, s skips, q quits] ' "$(question "$name")"
-    read -r key || key=q
-    case $key in
-      s) table+="skipped          $name"$'\n'; continue ;;
-      q) break ;;
-    esac
-  fi
-  demo_begin=$(now)
-  if [[ $name == mpi-* && -n $no_mpi ]]; then
+# Runs demo $1, says whether it showed its point, and adds a row to the table.
+show() {
+  local code=0 begin seconds reason verdict
+  begin=$(now)
+  if [[ $1 == mpi-* && -n $no_mpi ]]; then
     echo "$no_mpi" >"$errors"
     code=77
   else
-    run "$(executable "$name")"
+    run "$(executable "$1")"
   fi
-  seconds=$(since "$demo_begin")
+  seconds=$(since "$begin")
   cat "$errors" >&2
   # An error with its causes, in one line; with RUST_BACKTRACE=1 a backtrace follows.
   reason=$(sed '/^Stack backtrace:/,$d' "$errors" | tr -s ' \n' ' ')
+  reason=${reason% }
   case $code in
     0) verdict='shown' reason='' ;;
     77) verdict='cannot run here' ;;
     *) verdict='NOT SHOWN' reason="exit code $code: $reason" failed=1 ;;
   esac
   printf '\n%s\n' "$bold$verdict$plain ($seconds)"
-  table+="$(printf '%-16s %-24s %8s' "$verdict" "$name" "$seconds")"$'\n'
+  table+="$(printf '%-16s %-24s %8s' "$verdict" "$1" "$seconds")"$'\n'
   if [[ -n $reason ]]; then table+="$(fold -s -w 76 <<<"$reason" | sed 's/^/    /')"$'\n'; fi
+}
+
+# Shows the code of demo $1, a screen at a time.
+show_code() {
+  local pager=${PAGER:-less}
+  if ! command -v "${pager%% *}" >/dev/null; then pager='more'; fi
+  $pager "$(folder "$1")/src/main.rs" || true
+}
+
+# Asks the question of demo $1 until Enter, s or q; sets `key`.
+ask() {
+  while true; do
+    printf 'Predict: %s\n' "$(question "$1")"
+    printf '[Enter runs it, c shows its code, r the last one again, s skips, q quits] '
+    read -r key || key=q
+    case $key in
+      c) show_code "$1" ;;
+      r)
+        if [[ -z $last ]]; then echo "none has run so far"; continue; fi
+        show "$last"
+        echo
+        if [[ -n $terminal ]]; then forget_keys; fi ;;
+      '' | s | q) return ;;
+    esac
+  done
+}
+
+table='' failed=0 number=0 begin=$(now) last=''
+count=$(wc -w <<<"$chosen" | tr -d ' ')
+for name in $chosen; do
+  number=$((number + 1))
+  printf '\n%s\n%s\n\n' "${bold}[$number/$count] $name$plain" "$(description "$name")"
+  if [[ $pause == yes ]]; then
+    ask "$name"
+    case $key in
+      s) table+="skipped          $name"$'\n'; continue ;;
+      q) break ;;
+    esac
+    wait_for_build
+  fi
+  show "$name"
+  last=$name
+  if [[ -n $terminal ]]; then forget_keys; fi
 done
 
 printf '\n%s\n%s%s\n' "${bold}The lecture's demos$plain" "$table" "total time: $(since "$begin")"

@@ -221,18 +221,26 @@ pub fn judge(before: &[Look], after: &[Look], turns: &Turns) -> Result<()> {
 /// is now, and in turns: real-time processes would not give the core away.
 #[cfg(target_os = "linux")]
 pub fn share_one_core() -> Result<usize> {
-    use nix::libc;
+    use nix::errno::Errno;
+    use nix::libc::{SCHED_OTHER, sched_setscheduler};
     use nix::sched::{CpuSet, sched_getcpu, sched_setaffinity};
 
     if fs::read("/proc/self/schedstat").is_err() {
         eprintln!("cannot run here: no /proc/self/schedstat; mount /proc");
         std::process::exit(77)
     }
-    let normal = libc::sched_param { sched_priority: 0 };
-    // SAFETY: the call only reads the structure.
-    let result =
-        unsafe { libc::sched_setscheduler(0, libc::SCHED_OTHER, &normal) };
-    nix::errno::Errno::result(result).context("cannot be a normal process")?;
+    // SAFETY: all zeros is a priority, and the one that SCHED_OTHER wants.
+    let priority = unsafe { std::mem::zeroed() };
+    // SAFETY: the kernel reads this priority, no more.
+    let set =
+        unsafe { sched_setscheduler(0, SCHED_OTHER, &raw const priority) };
+    if set == -1 && Errno::last() == Errno::EPERM {
+        eprintln!(
+            "cannot run here: it may not leave its scheduling class; \
+             start it without chrt"
+        );
+        process::exit(77)
+    }
 
     let core = sched_getcpu()?;
     let mut only_this = CpuSet::new();

@@ -111,7 +111,7 @@ fn threads_of_this_process() -> Result<Vec<Thread>> {
 pub fn check_that_c_has_openmp() {
     if !cfg!(openmp) {
         eprintln!(
-            "cannot run here: the C compiler has no OpenMP; to install one \
+            "cannot run here: the C compiler has no OpenMP for this target; to install one \
              that has: apt install gcc, dnf install gcc, brew install libomp, \
              pkg install gcc (and CC=gcc)"
         );
