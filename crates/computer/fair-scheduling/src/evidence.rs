@@ -106,12 +106,15 @@ pub fn prepare() -> Result<()> {
 #[cfg(target_os = "linux")]
 fn use_ordinary_scheduling() {
     use nix::errno::Errno;
-    use nix::libc::{SCHED_OTHER, sched_setscheduler};
+    use nix::libc::{
+        SCHED_OTHER, SYS_sched_setscheduler, sched_param, syscall,
+    };
     // SAFETY: all zeros is a priority, and the one that SCHED_OTHER wants.
-    let priority = unsafe { std::mem::zeroed() };
+    let zero: sched_param = unsafe { std::mem::zeroed() };
+    let priority = &raw const zero;
+    let call = SYS_sched_setscheduler; // musl's own function does nothing
     // SAFETY: the kernel reads this priority, no more.
-    let set =
-        unsafe { sched_setscheduler(0, SCHED_OTHER, &raw const priority) };
+    let set = unsafe { syscall(call, 0, SCHED_OTHER, priority) };
     if set == -1 && Errno::last() == Errno::EPERM {
         eprintln!(
             "cannot run here: it may not leave its scheduling class; \

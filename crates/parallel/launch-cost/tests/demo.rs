@@ -374,6 +374,7 @@ fn run_with(variable: &str, value: &str) -> Option<Output> {
 
 /// The demo exits once, and none of its children does so in its place.
 #[test]
+#[cfg_attr(target_feature = "crt-static", ignore = "nothing can be preloaded")]
 fn a_forked_child_does_not_do_what_its_parent_registered() {
     if let Some(output) = run_with("NOTHING", "1") {
         check(&text_of(&output), 20);
@@ -383,6 +384,7 @@ fn a_forked_child_does_not_do_what_its_parent_registered() {
 
 /// As on a busy machine: 20 are too few, and 10 more are enough if it is idle.
 #[test]
+#[cfg_attr(target_feature = "crt-static", ignore = "nothing can be preloaded")]
 fn launches_more_if_the_order_is_unclear() {
     if let Some(output) = run_with("SLOW_FORKS", "20") {
         let text = text_of(&output);
@@ -400,6 +402,7 @@ fn launches_more_if_the_order_is_unclear() {
 
 /// It gives up after 50 turns more, and names the two.
 #[test]
+#[cfg_attr(target_feature = "crt-static", ignore = "nothing can be preloaded")]
 fn says_which_two_are_not_in_order() {
     if let Some(output) = run_with("SLOW_FORKS", "1000000") {
         let message = error_of_shimmed(output.clone());
@@ -436,6 +439,7 @@ fn assert_names(message: &str, first: &str, second: &str) {
 
 /// The thread of the pool is the first that cannot start.
 #[test]
+#[cfg_attr(target_feature = "crt-static", ignore = "nothing can be preloaded")]
 fn says_so_if_the_pool_cannot_start_its_thread() {
     if let Some(output) = run_with("THREADS", "20") {
         let message = error_of_shimmed(output);

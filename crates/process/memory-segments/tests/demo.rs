@@ -190,6 +190,7 @@ fn section(file: &[u8], name: &str) -> std::ops::Range<u64> {
 /// Seen from outside: at a terminal the demo pauses, and everybody may read
 /// the map of its memory. There, each byte is in the section of its name.
 #[test]
+#[cfg_attr(target_feature = "crt-static", ignore = "musl's malloc changes it")]
 fn another_process_sees_the_same_map() {
     let terminal = nix::pty::openpty(None, None).unwrap();
     // Whatever happens, this ends.

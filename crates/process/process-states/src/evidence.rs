@@ -222,7 +222,9 @@ pub fn judge(before: &[Look], after: &[Look], turns: &Turns) -> Result<()> {
 #[cfg(target_os = "linux")]
 pub fn share_one_core() -> Result<usize> {
     use nix::errno::Errno;
-    use nix::libc::{SCHED_OTHER, sched_setscheduler};
+    use nix::libc::{
+        SCHED_OTHER, SYS_sched_setscheduler, sched_param, syscall,
+    };
     use nix::sched::{CpuSet, sched_getcpu, sched_setaffinity};
 
     if fs::read("/proc/self/schedstat").is_err() {
@@ -230,10 +232,11 @@ pub fn share_one_core() -> Result<usize> {
         std::process::exit(77)
     }
     // SAFETY: all zeros is a priority, and the one that SCHED_OTHER wants.
-    let priority = unsafe { std::mem::zeroed() };
+    let zero: sched_param = unsafe { std::mem::zeroed() };
+    let priority = &raw const zero;
+    let call = SYS_sched_setscheduler; // musl's own function does nothing
     // SAFETY: the kernel reads this priority, no more.
-    let set =
-        unsafe { sched_setscheduler(0, SCHED_OTHER, &raw const priority) };
+    let set = unsafe { syscall(call, 0, SCHED_OTHER, priority) };
     if set == -1 && Errno::last() == Errno::EPERM {
         eprintln!(
             "cannot run here: it may not leave its scheduling class; \

@@ -82,8 +82,20 @@ pub fn print_table(args: &Args, rows: &[Row; 4]) {
         let counted = row.counted;
         let lost = expected - counted;
         let bar = "█".repeat((16.0 * row.median / longest).round() as usize);
-        print!("{name:<9} {counted:>10} {lost:>9} {:>9.2}", row.fastest);
-        println!(" {:>9.2} {:>7.2} {bar}", row.slowest, row.median);
+        let fastest = short(row.fastest);
+        let slowest = short(row.slowest);
+        let median = short(row.median);
+        print!("{name:<9} {counted:>10} {lost:>9} {fastest:>9}");
+        println!(" {slowest:>9} {median:>7} {bar}");
+    }
+}
+
+/// Without decimals if they would not fit, as with --increments 1.
+fn short(nanoseconds: f64) -> String {
+    if nanoseconds < 1000.0 {
+        format!("{nanoseconds:.2}")
+    } else {
+        format!("{nanoseconds:.0}")
     }
 }
 
