@@ -1,5 +1,5 @@
 # `make` alone lists the targets.
-.PHONY: help setup lecture test test-clusters lint docs
+.PHONY: help setup lecture deck test test-deck test-clusters lint docs picture
 
 # The MPI demos are no default members: where there is no MPI they cannot be built.
 packages = $$(scripts/setup.sh --check mpi && echo --workspace)
@@ -25,12 +25,18 @@ setup: ## look for what the demos of tools need, and install it if possible (not
 lecture: setup ## build and show every demo, in the order of the lecture
 	scripts/lecture.sh
 
+deck: setup ## the lecture as slides that run the demos (scripts/deck.sh --help: notes, HTML)
+	@scripts/deck.sh
+
 test: setup ## test the repository, and every demo: copied out alone, and where little is allowed
 	scripts/check-repo.sh
 	scripts/cluster/check.sh
 	@if command -v python3 >/dev/null; then scripts/check-lecture.py; else echo "no python3 here for scripts/check-lecture.py"; fi
 	scripts/check-copy-out.sh
 	scripts/soak.sh --debug all 1 reader-gone full-disk sigchld-ignored few-processes little-memory container
+
+test-deck: setup ## give the whole lecture by its slides, in a terminal of 80 x 24 and of 120 x 36
+	scripts/check-deck.py
 
 test-clusters: ## run the job array on Slurm, PBS and Condor (as root; downloads a Debian)
 	for cluster in slurm pbs condor; do scripts/cluster/try.sh $$cluster || exit; done
@@ -42,3 +48,6 @@ lint: setup ## formatting, clippy, and shellcheck where there is one
 
 docs: ## what the demos say of themselves, as pages under target/doc
 	cargo doc --no-deps --document-private-items
+
+picture: ## draw the README's picture of a run again (with rich, from PyPI)
+	scripts/picture.sh

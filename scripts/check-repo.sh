@@ -2,7 +2,8 @@
 # Usage: scripts/check-repo.sh
 #
 # Checks what no compiler does: that the README's table lists every demo with the part and the
-# description of its manifest, in the lecture's order; that every demo has its tests and header
+# description of its manifest, in the lecture's order; that the slides run every demo once, in that
+# order, with the question and the Try lines of its header; that every demo has its tests and header
 # lines, and stands alone; and that no dependency is wanted in two versions.
 #
 # Exit code: 0 all is well, 1 it is not (each finding on a line), 2 bad arguments.
@@ -26,6 +27,19 @@ found=$(
     <(for demo in $members; do
       echo "$(basename "$demo") in $demo: $(sed -n 's/^description = "\(.*\)"$/\1/p' "$demo/Cargo.toml")"
     done) | sed -n 's/^< /the README has, no manifest: /p; s/^> /the README lacks, or has elsewhere: /p'
+
+  # The slides: of each demo its title, question, run and Try lines, and nothing else of that kind.
+  diff <(grep -E '^(\*\*Predict:\*\* |cargo run -q .*[a-z]$|less )|cargo run .*-p|^sudo ' scripts/lecture.md |
+    grep -v '| tail ') \
+    <(for demo in $members; do
+      main=$demo/src/main.rs
+      sed -n 's/^\/\/! Predict: */**Predict:** /p' "$main"
+      run=$(sed -n 's/^\/\/! Run: *//p' "$main")
+      run=${run:-cargo run -p $(basename "$demo")}
+      echo "${run/cargo run/cargo run -q}"
+      echo "less $main"
+      sed -n 's/^\/\/! Try: *//p' "$main"
+    done) | sed -n 's/^< /the slides have, no demo: /p; s/^> /the slides lack, or have elsewhere: /p'
 
   for demo in $members; do
     for file in src/main.rs tests/demo.rs; do
