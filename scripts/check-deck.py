@@ -11,6 +11,7 @@ Exit code: 0 all of that holds, 1 it does not, 2 bad arguments.
 
 import argparse
 import fcntl
+import itertools
 import os
 import pty
 import re
@@ -26,7 +27,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 DECK = ROOT / "scripts/lecture.md"
-PATIENCE = 90  # seconds for what one block or one slide may take
+PATIENCE = int(os.environ.get("PATIENCE", "90"))  # seconds for what one block or one slide may take
 LEFT_SCREEN = "\033[?1049l"  # the slides give the terminal to a block
 BACK_ON_SCREEN = "\033[?1049h"
 
@@ -63,7 +64,7 @@ class Show:
         self.text = ""
         self.pid, self.file = pty.fork()
         if self.pid == 0:
-            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # as deck.sh does
             os.chdir(ROOT)
             environment = dict(os.environ, TERM="xterm-256color", PAGER="cat", DECK_LOG=str(log))
             environment[name] = value
@@ -84,6 +85,8 @@ class Show:
         if not part:
             raise AssertionError(f"the slides have ended: {self.text[-1000:]!r}")
         self.text += part
+        if "\033[5n" in part:  # what kind of terminal is this? An ordinary one.
+            self.type("\033[?62;22c\033[0n")
         return True
 
     def expect(self, wanted):
@@ -110,14 +113,15 @@ class Show:
         self.expect(LEFT_SCREEN)
         deadline = time.monotonic() + PATIENCE
         quiet_since = time.monotonic()
+        keys = keys_for(block)
         while len(self.codes()) == before:
             if self.read(0.1):
                 quiet_since = time.monotonic()
             if time.monotonic() > deadline:
                 raise AssertionError(f"{block.command} does not end: {self.text[-1000:]!r}")
             # A demo that says nothing for so long may pause, until somebody types.
-            if time.monotonic() - quiet_since > 3:
-                self.type("\x03" if "--wait" in block.command else key_for(block))
+            if time.monotonic() - quiet_since > 2:
+                self.type(next(keys))
                 quiet_since = time.monotonic()
         self.expect("goes back to the slides] ")
         output = self.text
@@ -130,11 +134,11 @@ class Show:
         """Runs a block whose output stands on the slide."""
         self.type("\x05")
         deadline = time.monotonic() + PATIENCE
-        while "[finished" not in self.text:
+        while "finished" not in self.text:
             self.read(0.5)
             if time.monotonic() > deadline:
                 raise AssertionError(f"{block.command} does not end: {self.text[-1000:]!r}")
-        code = 1 if "[finished with error" in self.text else 0
+        code = 1 if "finished with error" in self.text else 0
         self.settle()
         return code
 
@@ -164,9 +168,13 @@ class Show:
         return pids
 
 
-def key_for(block):
+def keys_for(block):
     """What a class could answer to a demo that asks."""
-    return "A" if "--play" in block.command else "\r"
+    if "--play" in block.command:
+        return itertools.cycle(["A\r", "B\r"])
+    if "--wait" in block.command:
+        return itertools.repeat("\x03")  # Ctrl-C
+    return itertools.repeat("\r")
 
 
 def give_lecture(presenterm, columns, rows):
@@ -177,7 +185,7 @@ def give_lecture(presenterm, columns, rows):
         log = Path(folder) / "codes"
         log.touch()
         show = Show(presenterm, columns, rows, log)
-        show.expect(f"1 / {total}")
+        show.expect("Processes and threads, live")
         show.settle()
         for number, slide in enumerate(slides, start=2):
             show.text = ""

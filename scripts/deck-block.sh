@@ -1,26 +1,25 @@
-# Sourced by the blocks of lecture.md, in a line that the slides hide: what they do around the command
-# that they show. The slides give them the whole terminal.
+# Sourced by the blocks of lecture.md, in a line that the slides hide. It runs the lines after that
+# one itself, in the terminal that the slides give away, and comes back to them at Enter.
 # shellcheck shell=bash
 
-set -m # the command is a process group of its own: Ctrl-C ends it, and not the slides
-set -o pipefail
+cd .. # presenterm is in the folder of the slides
 exec 2>&1
 export CARGO_TERM_QUIET=true
 
 # The code, a screen at a time.
+# shellcheck disable=SC2317,SC2329 # the slides call it
 less() { if [[ -n ${PAGER:-} ]]; then $PAGER "$@"; else command less "$@"; fi; }
+export -f less
 
-# Says how it ended, and waits. The deck's test asks for a file with the exit codes.
-back_to_the_slides() {
-  local code=$?
-  stty sane
-  if ((code)); then printf '\n(exit code %s)' "$code"; fi
-  if [[ -n ${DECK_LOG:-} ]]; then echo "$code" >>"$DECK_LOG"; fi
-  printf '\n[Enter goes back to the slides] '
-  read -r
-}
-trap back_to_the_slides EXIT
-trap : INT
-
+commands=$(sed 1d "$0")
 printf '\033[H\033[2J'
-sed -n '2,$s/^/$ /p' "$0" # the command, as it stands on the slide
+printf '$ %s\n' "$commands"
+# The slides ignore SIGINT (deck.sh), and so does this. What runs now shall not: Ctrl-C ends it alone.
+code=0
+perl -e '$SIG{INT} = "DEFAULT"; exec "bash", "-o", "pipefail", "-c", @ARGV' "$commands" || code=$?
+stty sane
+if ((code)); then printf '\n(exit code %s)' "$code"; fi
+if [[ -n ${DECK_LOG:-} ]]; then echo "$code" >>"$DECK_LOG"; fi # for the deck's test
+printf '\n[Enter goes back to the slides] '
+read -r
+exit

@@ -47,6 +47,7 @@ if [[ $mode == show || $mode == build ]]; then
   }
 fi
 
+trap '' INT # Ctrl-C ends what a slide runs, and not the slides: deck-block.sh
 case $mode in
   show) exec "$presenterm" --enable-snippet-execution --publish-speaker-notes "$@" scripts/lecture.md ;;
   notes) exec "$presenterm" --listen-speaker-notes "$@" scripts/lecture.md ;;
