@@ -106,8 +106,10 @@ fn main() -> Result<()> {
     drop(children); // kills and reaps them
     evidence::draw(core, start, &rows);
 
-    // Both must have had turns, and never at once. By the kernel's CPU times,
-    // their shares must be as their weights predict, within 3 points of 100.
+    // Both must have had turns, and not at the same time, but for 10 % of them:
+    // children that hand the core to and fro faster than GAP do not notice. By
+    // the kernel's CPU times, their shares must be as their weights predict,
+    // within 3 points of 100.
     evidence::judge(&rows, args.nice)
 }
 

@@ -8,11 +8,11 @@ use std::io::{self, Write};
 use std::panic;
 use std::process::{self, exit};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::Interval;
+use crate::{Interval, MEASURE_FOR};
 
 /// What the threads of the pool have used since they were started.
 struct Usage {
@@ -48,12 +48,16 @@ impl Measurement {
         Ok(Measurement { begin, before })
     }
 
-    pub fn time(&self) -> Duration {
-        self.begin.elapsed()
+    /// Whether the threads have computed for long enough. On a very busy
+    /// machine it does not wait for that.
+    pub fn is_long_enough(&self, threads: usize) -> Result<bool> {
+        let busy = usage_of_pool()?.busy - self.before.busy;
+        let wanted = MEASURE_FOR.as_secs_f64() * threads as f64;
+        Ok(busy > wanted || self.begin.elapsed() > 10 * MEASURE_FOR)
     }
 
     pub fn end(self, threads: usize, intervals: Vec<Interval>) -> Result<Row> {
-        let seconds = self.time().as_secs_f64();
+        let seconds = self.begin.elapsed().as_secs_f64();
         let after = usage_of_pool()?;
         let busy = after.busy - self.before.busy;
         let waited = after.waited - self.before.waited;

@@ -28,8 +28,8 @@ use threadpool::ThreadPool;
 /// many that some threads have no job left while others work for long.
 const RESAMPLES_PER_JOB: u32 = 100;
 
-/// The bootstrap is repeated for this time, as a single one may be too short to
-/// be measured.
+/// The bootstrap is repeated until each thread has computed for this time, on
+/// average: a single one may be too short to be measured.
 const MEASURE_FOR: Duration = Duration::from_millis(250);
 
 #[derive(Parser)]
@@ -65,7 +65,7 @@ fn main() -> Result<()> {
         let mut intervals: Vec<Interval> = Vec::new();
         loop {
             intervals.push(bootstrap(&pool, jobs));
-            if measurement.time() > MEASURE_FOR {
+            if measurement.is_long_enough(threads)? {
                 break;
             }
         }
