@@ -394,8 +394,8 @@ mod tests {
     fn turns_must_not_overlap_by_more_than_is_noticed() {
         let second = Duration::from_secs(1);
         assert!(judge(&taking_turns(5, 0.0), second).is_ok());
-        assert!(judge(&taking_turns(5, 0.9), second).is_ok());
-        assert!(judge(&taking_turns(5, 1.5), second).is_err());
+        assert!(judge(&taking_turns(5, 0.39), second).is_ok());
+        assert!(judge(&taking_turns(5, 0.41), second).is_err());
     }
 
     #[test]

@@ -431,8 +431,8 @@ mod tests {
     #[test]
     fn turns_must_not_overlap_by_more_than_is_noticed() {
         assert!(judge(&taking_turns(2, 0.0), 0).is_ok());
-        assert!(judge(&taking_turns(2, 0.9), 0).is_ok());
-        assert!(judge(&taking_turns(2, 1.5), 0).is_err());
+        assert!(judge(&taking_turns(2, 0.39), 0).is_ok());
+        assert!(judge(&taking_turns(2, 0.41), 0).is_err());
     }
 
     #[test]

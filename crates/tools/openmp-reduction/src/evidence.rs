@@ -108,6 +108,16 @@ fn threads_of_this_process() -> Result<Vec<Thread>> {
     Ok(threads)
 }
 
+/// Exits with 77 where a thread's waiting for a core is not told, as without
+/// /proc: a busy machine would look like threads that want no core.
+pub fn check_that_waiting_is_told() {
+    let schedstat = "/proc/self/schedstat";
+    if cfg!(target_os = "linux") && fs::read(schedstat).is_err() {
+        eprintln!("cannot run here: it needs {schedstat}; mount /proc");
+        exit(77);
+    }
+}
+
 pub fn check_that_c_has_openmp() {
     if !cfg!(openmp) {
         eprintln!(

@@ -39,7 +39,9 @@ struct Args {
 fn main() -> Result<()> {
     evidence::end_if_output_fails();
     let args = Args::parse();
-    evidence::check_that_c_has_openmp(); // if not, this ends the program
+    // If one of these is missing, this ends the program.
+    evidence::check_that_c_has_openmp();
+    evidence::check_that_waiting_is_told();
     let cores = evidence::cores_of_this_process()?;
     let threads = args.threads.unwrap_or(cores.clamp(2, 8));
     let steps = 1_000_000 * args.steps;
