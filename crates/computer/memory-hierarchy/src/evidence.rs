@@ -11,9 +11,8 @@ use std::process;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use nix::sys::resource::{Resource, getrlimit};
 use nix::time::ClockId;
-use sysinfo::{ProcessRefreshKind, ProcessesToUpdate, System, get_current_pid};
+use sysinfo::System;
 
 use crate::Cell;
 
@@ -34,8 +33,23 @@ pub struct Row {
 fn free_memory() -> Result<u64> {
     let mut system = System::new()?;
     system.refresh_memory();
-    let mut free = system.available_memory();
+    let free = system.available_memory();
+    Ok(free.min(limit_of_this_process()?))
+}
 
+#[cfg(not(target_os = "linux"))]
+fn limit_of_this_process() -> Result<u64> {
+    Ok(u64::MAX) // not known
+}
+
+/// Of its container (control group), less what that uses, and by ulimit
+#[cfg(target_os = "linux")]
+fn limit_of_this_process() -> Result<u64> {
+    use nix::sys::resource::{Resource, getrlimit};
+    use sysinfo::{ProcessRefreshKind, ProcessesToUpdate, get_current_pid};
+
+    let mut free = u64::MAX;
+    let mut system = System::new()?;
     let pid = get_current_pid()?;
     system.refresh_processes_specifics(
         ProcessesToUpdate::Some(&[pid]),

@@ -586,3 +586,20 @@ fn rejects_bad_arguments() {
         assert!(!output.stderr.is_empty() && output.stdout.is_empty());
     }
 }
+
+/// SCHED_IDLE, which only some may leave. Whoever may not, says so.
+#[cfg(target_os = "linux")]
+#[test]
+fn an_idle_parent_is_no_failure() {
+    let mut idle = Command::new("chrt");
+    idle.args(["-i", "0", DEMO]).env_remove("RUST_BACKTRACE");
+    std::os::unix::process::CommandExt::uid(&mut idle, 54_327);
+    let Ok(output) = idle.output() else {
+        return eprintln!("not tested: no chrt, or not root");
+    };
+    let error = String::from_utf8_lossy(&output.stderr);
+    match output.status.code() {
+        Some(77) => assert!(error.contains("scheduling class"), "{error}"),
+        code => assert_eq!(code, Some(0), "{output:?}"),
+    }
+}

@@ -84,6 +84,8 @@ fn main() -> Result<()> {
     let mut twins_run = 0;
     for bug in bugs {
         let seen = try_out(bug)?;
+        exit_if_rustc_fails(&seen.rustc_on_bug);
+        exit_if_rustc_fails(&seen.rustc_on_twin);
 
         // rustc must refuse the bug, and for the reason that we expect.
         println!("{}:", bug.what);
@@ -194,6 +196,17 @@ fn exit_unless_rustc_works() {
 }
 
 /// A folder can be mounted so that no program in it may run: noexec.
+/// rustc ends with 101 if it panics, as where it may start too few threads.
+fn exit_if_rustc_fails(rustc: &Output) {
+    if rustc.status.code() == Some(101) {
+        eprintln!(
+            "cannot run here: rustc itself fails; \
+             are too few processes or threads allowed?"
+        );
+        exit(77);
+    }
+}
+
 fn output_or_exit(twin: io::Result<Output>) -> Output {
     let error = match twin {
         Ok(output) => return output,

@@ -282,3 +282,18 @@ fn rejects_bad_arguments() {
         assert!(!output.stderr.is_empty() && output.stdout.is_empty());
     }
 }
+
+/// It panics where it may start too few threads, and ends with 101 then.
+#[test]
+fn says_so_if_rustc_itself_fails() {
+    let folder = new_folder("fails");
+    let lines = "[ \"$1\" = --version ] || exit 101";
+    let output = run_with_rustc(&script(&folder, "fails", lines));
+    fs::remove_dir_all(folder).unwrap();
+    assert_eq!(output.status.code(), Some(77), "{output:?}");
+    let error = text(&output.stderr);
+    assert!(
+        error.starts_with("cannot run here: rustc itself"),
+        "{error}"
+    );
+}
