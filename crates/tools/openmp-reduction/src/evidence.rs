@@ -121,9 +121,9 @@ pub fn check_that_waiting_is_told() {
 pub fn check_that_c_has_openmp() {
     if !cfg!(openmp) {
         eprintln!(
-            "cannot run here: the C compiler has no OpenMP for this target; to install one \
-             that has: apt install gcc, dnf install gcc, brew install libomp, \
-             pkg install gcc (and CC=gcc)"
+            "cannot run here: the C compiler has no OpenMP for this target; \
+             to install one that has: apt install gcc, dnf install gcc, \
+             brew install libomp, pkg install gcc (and CC=gcc)"
         );
         exit(77);
     }
