@@ -36,7 +36,7 @@ const MANY: usize = 5;
 /// core at the same time as another one. Two that hand it to and fro faster
 /// than `GAP`, as on a busy machine, do not notice that, and so both seem to
 /// have it meanwhile. On a core of its own a child had it so for most of them.
-const AT_ONCE: f64 = 10.0;
+const AT_ONCE: f64 = 5.0;
 
 /// A turn as the child notes it. Atomic, since the parent may read meanwhile.
 pub struct Note {
@@ -394,8 +394,8 @@ mod tests {
     fn turns_must_not_overlap_by_more_than_is_noticed() {
         let second = Duration::from_secs(1);
         assert!(judge(&taking_turns(5, 0.0), second).is_ok());
-        assert!(judge(&taking_turns(5, 0.39), second).is_ok());
-        assert!(judge(&taking_turns(5, 0.41), second).is_err());
+        assert!(judge(&taking_turns(5, 0.19), second).is_ok());
+        assert!(judge(&taking_turns(5, 0.21), second).is_err());
     }
 
     #[test]

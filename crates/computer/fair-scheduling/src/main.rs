@@ -91,7 +91,7 @@ fn main() -> Result<()> {
     drop(children); // kills and reaps them
     evidence::draw(core, start, &rows);
 
-    // The verdict demands: each child had 5 turns or more. For less than 10 %
+    // The verdict demands: each child had 5 turns or more. For less than 5 %
     // of its time it seemed to have the core at the same time as another one.
     // (Children that hand the core to and fro faster than GAP do not notice.)
     // The CPU times that the kernel counted are nearly equal: Jain's index of

@@ -40,7 +40,7 @@ const NEAR: f64 = 3.0;
 /// core at the same time as another one. Two that hand it to and fro faster
 /// than `GAP`, as on a busy machine, do not notice that, and so both seem to
 /// have it meanwhile. On a core of its own a child had it so for most of them.
-const AT_ONCE: f64 = 10.0;
+const AT_ONCE: f64 = 5.0;
 
 /// A turn as the child notes it. Atomic, since the parent may read meanwhile.
 pub struct Note {
@@ -431,8 +431,8 @@ mod tests {
     #[test]
     fn turns_must_not_overlap_by_more_than_is_noticed() {
         assert!(judge(&taking_turns(2, 0.0), 0).is_ok());
-        assert!(judge(&taking_turns(2, 0.39), 0).is_ok());
-        assert!(judge(&taking_turns(2, 0.41), 0).is_err());
+        assert!(judge(&taking_turns(2, 0.19), 0).is_ok());
+        assert!(judge(&taking_turns(2, 0.21), 0).is_err());
     }
 
     #[test]

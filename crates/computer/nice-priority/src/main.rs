@@ -106,7 +106,7 @@ fn main() -> Result<()> {
     drop(children); // kills and reaps them
     evidence::draw(core, start, &rows);
 
-    // Both must have had turns, and not at the same time, but for 10 % of them:
+    // Both must have had turns, and not at the same time, but for 5 % of them:
     // children that hand the core to and fro faster than GAP do not notice. By
     // the kernel's CPU times, their shares must be as their weights predict,
     // within 3 points of 100.
