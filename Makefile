@@ -1,5 +1,5 @@
 # `make` alone lists the targets.
-.PHONY: help setup lecture deck test test-deck test-clusters lint docs picture
+.PHONY: help setup lecture deck book handout test test-deck test-book test-clusters lint docs picture
 
 # The MPI demos are no default members: where there is no MPI they cannot be built.
 packages = $$(scripts/setup.sh --check mpi && echo --workspace)
@@ -28,6 +28,12 @@ lecture: setup ## build and show every demo, in the order of the lecture
 deck: setup ## the lecture as slides that run the demos (scripts/deck.sh --help: notes, HTML)
 	@scripts/deck.sh
 
+book: setup ## the lecture as pages for a browser, each demo with its recorded run
+	@scripts/book.sh
+
+handout: setup ## the same, and as one PDF
+	@scripts/book.sh --handout
+
 test: setup ## test the repository, and every demo: copied out alone, and where little is allowed
 	scripts/check-repo.sh
 	scripts/cluster/check.sh
@@ -37,6 +43,9 @@ test: setup ## test the repository, and every demo: copied out alone, and where 
 
 test-deck: setup ## give the whole lecture by its slides, in a terminal of 80 x 24 and of 120 x 36
 	scripts/check-deck.py
+
+test-book: setup ## make the book, and look at it in a headless Chromium
+	scripts/check-book.py
 
 test-clusters: ## run the job array on Slurm, PBS and Condor (as root; downloads a Debian)
 	for cluster in slurm pbs condor; do scripts/cluster/try.sh $$cluster || exit; done

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Usage: scripts/setup.sh [--check] [TOOL...]
+# Usage: scripts/setup.sh [--check | --where] [TOOL...]
 #
 # Looks for what the demos of the lecture's tools need, and installs what is missing: on Debian and
 # Ubuntu, as root or where sudo asks for no password. Elsewhere, or with SETUP=0 in the environment,
@@ -8,17 +8,21 @@
 #   TOOL     mpi     MPI compiler and launcher, and libclang with its headers (for the Rust binding)
 #            openmp  a C compiler with OpenMP
 #            python  python3
-#            (default: all three)
+#            (default: these three; the others are for the book and its test)
+#            gnuplot, chromium
+#            venv    Python's venv and pip
 #   --check  install nothing; exit code 77 if something is missing
+#   --where  print the path of each tool's program, install nothing; exit code 77 if one is missing
 #
 # Exit code: 0 all is there, or said what is missing; 2 bad arguments; 77 see --check.
 set -euo pipefail
 
-check=no tools=''
+check=no where=no tools=''
 while (($#)); do
   case $1 in
     --check) check=yes ;;
-    mpi | openmp | python) tools+=" $1" ;;
+    --where) where=yes ;;
+    mpi | openmp | python | gnuplot | chromium | venv) tools+=" $1" ;;
     -h | --help) sed -n '2,/^set/{/^set/d; s/^# \{0,1\}//; p;}' "${BASH_SOURCE[0]}"; exit ;;
     *) echo "setup.sh: unknown argument '$1' (--help shows how)" >&2; exit 2 ;;
   esac
@@ -37,8 +41,27 @@ has_libclang() {
   [[ $(uname) != Linux ]] || any /usr/lib*/llvm*/lib/clang/*/include/stddef.h /usr/lib*/clang/*/include/stddef.h
 }
 
+# The path of a tool's program. Chromium has several names; Chrome will do.
+where() {
+  case $1 in
+    mpi) command -v mpirun ;;
+    openmp) command -v "${CC:-cc}" ;;
+    python | venv) command -v python3 ;;
+    gnuplot) command -v gnuplot ;;
+    chromium)
+      local name
+      for name in chromium chromium-browser google-chrome-stable google-chrome \
+        '/Applications/Google Chrome.app/Contents/MacOS/Google Chrome'; do
+        if command -v "$name"; then return; fi
+      done
+      return 1 ;;
+  esac
+}
+
 has() {
   case $1 in
+    gnuplot | chromium) where "$1" ;;
+    venv) python3 -c 'import ensurepip, venv' ;;
     mpi) command -v mpicc && command -v mpirun && has_libclang ;;
     openmp)
       local folder way code=1
@@ -70,8 +93,20 @@ packages() {
     brew:openmp) echo libomp ;;
     pkg:openmp) echo gcc ;;
     *:python) echo python3 ;;
+    apt-get:gnuplot) echo gnuplot-nox ;;
+    *:gnuplot) echo gnuplot ;;
+    apt-get:chromium | dnf:chromium) echo chromium ;;
+    brew:chromium) echo --cask google-chrome ;;
+    pkg:chromium) echo chromium ;;
+    apt-get:venv) echo python3-venv ;;
+    *:venv) echo python3 ;;
   esac
 }
+
+if [[ $where == yes ]]; then
+  for tool in ${tools:-mpi openmp python}; do where "$tool" || exit 77; done
+  exit
+fi
 
 missing=''
 for tool in ${tools:-mpi openmp python}; do

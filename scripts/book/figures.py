@@ -1,0 +1,136 @@
+"""The numbers in what the demos print: for the table of the last page, and for the plots.
+
+Each function takes text that a demo has printed. If it has changed, and has no such line any more, that
+is an error which names the demo: a book with a gap would go unnoticed.
+"""
+
+import re
+
+UNITS = {"ns": 1e-9, "µs": 1e-6, "ms": 1e-3, "s": 1.0}
+
+# For each demo of the table "process or thread?": a line of its output, and how the table says it.
+SAID = {
+    "launch-cost": [
+        (r"^thread .* (\S+)  █", r"\1 for a thread"),
+        (r"^fork \(.* (\S+)  █", r"\1 for a fork"),
+        (r"^fork \+ exec python3 .* (\S+)  █", r"\1 for a Python"),
+    ],
+    "communication-cost": [
+        (r"^threads, shared memory +(\d+) ", r"\1 by shared memory"),
+        (r"^threads, channel +(\d+) ", r"\1 by channel"),
+        (r"^processes, pipe +(\d+) ", r"\1 by pipe"),
+    ],
+    "process-isolation": [
+        (r"^(child) \d+ writes to address 1: (killed by SIGSEGV)$", r"a \1 alone: \2"),
+        (r"^child \d+, (with both threads: killed by SIGSEGV)$", r"a child \1"),
+        (r"^parent \d+ (outlived .*)$", r"their parent \1"),
+    ],
+    "failing-operations": [(r"^(\d+ workers started: .*)$", r"\1")],
+    "fork-then-load": [(r"^((?:fork, then load|load, then fork): \d+ MiB in use)", r"\1")],
+    "stacks-and-heap": [(r"^heap: (main sees .*)$", r"\1")],
+    "embarrassingly-parallel": [
+        (r"^ +(\d+) +\S+ +\S+ +\d+ % +([\d.]+) ", r"\2 cores busy, threads: \1"),
+    ],
+    "blocking-operations": [(r"^(\d+ threads?: \S+ s = \S+ times \S+),", r"\1")],
+    "python-gil": [
+        (r"─ (\d+ (?:threads|processes)): \d+ ms, (\S+ cores busy) ─", r"\1: \2"),
+        (r"^threads: at once, (\d+) waited", r"threads that waited at once: \1"),
+    ],
+}
+
+
+def find(demo_name, pattern, text):
+    """All lines of this pattern, at least one."""
+    found = list(re.finditer(pattern, text, re.M))
+    if not found:
+        raise SystemExit(f"the book: {demo_name} prints no line like {pattern} any more:\n{text}")
+    return found
+
+
+def of(demo):
+    """What the table says of a demo: lines of text."""
+    if demo.shown.code == 77:
+        return ["cannot run here"]
+    if demo.shown.code != 0:
+        return ["did not show its point"]
+    said = []
+    for pattern, words in SAID[demo.name]:
+        for line in find(demo.name, pattern, demo.shown.text):
+            said.append(line.expand(words))
+    if demo.name == "blocking-operations":
+        said += on_one_core(demo)
+    return said
+
+
+def on_one_core(demo):
+    """The Try line of blocking-operations that gives it one core."""
+    for tried in demo.tried:
+        if tried.command.startswith("taskset -c 0 ") and tried.code == 0:
+            line = find(demo.name, r"^(\d+ threads: \S+ s = \S+ times \S+),", tried.text)[0]
+            return [f"{line[1]}, on one core"]
+    return []
+
+
+def seconds(duration):
+    """1.5 of "1.5s", 0.0015 of "1.5ms"."""
+    number, unit = re.fullmatch(r"([\d.]+)(\D+)", duration).groups()
+    return float(number) * UNITS[unit]
+
+
+def kibibytes(size, unit):
+    return int(size) * {"KiB": 1, "MiB": 1024, "GiB": 1024**2}[unit]
+
+
+def human(size):
+    """A size in KiB, as the demos write it."""
+    return f"{size // 1024} MiB" if size >= 1024 else f"{size} KiB"
+
+
+def accesses(text):
+    """memory-hierarchy: (KiB of the working set, ns per access), and (cache, its KiB)."""
+    pattern = r"^ *(\d+) (KiB|MiB|GiB)  (?:(L\d) (\d+) (KiB|MiB)|none reported) +([\d.]+) │"
+    rows = []
+    caches = {}
+    for row in find("memory-hierarchy", pattern, text):
+        rows.append((kibibytes(row[1], row[2]), float(row[6])))
+        if row[3]:
+            caches[row[3]] = kibibytes(row[4], row[5])
+    return rows, caches
+
+
+def launches(text):
+    """launch-cost: (what is launched, its median, 10 % and 90 % quantile in seconds)."""
+    pattern = r"^(\S.*?) +\d+ +([\d.]+\D{1,2}) +([\d.]+\D{1,2}) to ([\d.]+\D{1,2}) +\S+  █"
+    rows = []
+    for row in find("launch-cost", pattern, text):
+        rows.append((row[1], seconds(row[2]), seconds(row[3]), seconds(row[4])))
+    return rows
+
+
+def turns(text):
+    """fair-scheduling: the ms of a cell and of the picture; for each child its PID and its cells."""
+    cell = float(find("fair-scheduling", r"█: had it for most of (\d+) ms", text)[0][1])
+    whole = float(find("fair-scheduling", r"├─+ the first (\d+) ms ─+┤", text)[0][1])
+    left = len(find("fair-scheduling", r"^.*├", text)[0][0]) - 1  # where the picture begins
+    children = []
+    for row in find("fair-scheduling", r"^ +(\d+) +\d+ ms .*$", text):
+        children.append((row[1], row[0][left:]))
+    return cell, whole, children
+
+
+def shares(text):
+    """nice-priority: for each of the two children its nice value, and predicted and measured share in %."""
+    pattern = r"^ *\d+ +(-?\d+) +\d+ +[\d.]+ s +([\d.]+) % +([\d.]+) % +\d+$"
+    return [(int(row[1]), float(row[2]), float(row[3])) for row in find("nice-priority", pattern, text)]
+
+
+def speed_ups(name, text):
+    """(threads, how many times as fast as one thread): of a demo that computes, or of one that waits."""
+    if name == "embarrassingly-parallel":
+        rows = find(name, r"^ +(\d+) +[\d.]+ +([\d.]+) +\d+ % ", text)
+        return [(int(row[1]), float(row[2])) for row in rows]
+    if name == "openmp-reduction":
+        threads = find(name, r"^(\d+) threads: ", text)[0][1]
+        return [(int(threads), float(find(name, r"^speed-up: ([\d.]+) times", text)[0][1]))]
+    threads = find(name, r"^(\d+) threads: ", text)[0][1]
+    return [(int(threads), float(find(name, r"^([\d.]+) times as fast;", text)[0][1]))]

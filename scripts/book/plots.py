@@ -1,0 +1,142 @@
+"""Plots of what the demos printed, drawn by gnuplot as SVG. Nothing is measured for them."""
+
+import subprocess
+
+import figures
+
+COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7"]  # which colour-blind people can tell apart
+
+
+def draw(demos, folder):
+    """Draws a plot for each demo that has one, and gives for its name the Markdown that shows it."""
+    by_name = {demo.name: demo for demo in demos}
+    drawn = {}
+    for name, plot in PLOTS.items():
+        demo = by_name[name]
+        if demo.shown.code == 0:
+            script, what = plot(demo, by_name)
+            file = folder / f"{name}.svg"
+            gnuplot(script, file)
+            drawn[name] = f"![{what}](plots/{name}.svg)\n"
+    return drawn
+
+
+def gnuplot(script, file):
+    setup = (
+        "set encoding utf8\n"
+        "set terminal svg size 700,380 font 'sans-serif,14' background 'white'\n"
+        f"set output '{file}'\n"
+        "set border 3; set tics nomirror\n"
+    )
+    subprocess.run(["gnuplot"], input=setup + script, text=True, check=True)
+
+
+def data(rows):
+    """A block of data for gnuplot's "-"; text in quotes."""
+    lines = []
+    for row in rows:
+        lines.append(" ".join(f'"{cell}"' if isinstance(cell, str) else str(cell) for cell in row))
+    return "\n".join([*lines, "e", ""])
+
+
+def memory_hierarchy(demo, _):
+    rows, caches = figures.accesses(demo.shown.text)
+    script = "set logscale xy\nset xlabel 'working set'\nset ylabel 'ns per access'\n"
+    sizes = ", ".join(f"'{figures.human(size)}' {size}" for size, _ in rows)
+    script += f"set grid ytics; unset key; set xtics ({sizes})\nset yrange [1:*]\n"
+    for cache, size in caches.items():
+        script += f"set arrow from {size}, graph 0 to {size}, graph 1 nohead dashtype 2 lc rgb '#888888'\n"
+        script += f"set label '{cache} ' at {size}, graph 0.95 right tc rgb '#888888'\n"
+    script += f"plot '-' using 1:2 with linespoints pt 7 lw 2 lc rgb '{COLOURS[0]}'\n" + data(rows)
+    first, last = rows[0], rows[-1]
+    what = f"ns per access by working set: {first[1]} in {first[0]} KiB, {last[1]} in {last[0]} KiB"
+    return script, what
+
+
+def launch_cost(demo, _):
+    rows = figures.launches(demo.shown.text)
+    numbered = [(row, *launch) for row, launch in enumerate(reversed(rows))]
+    names = ", ".join(f"'{name}' {row}" for row, name, *_ in numbered)
+    script = "set logscale x\nset xlabel 'time of a launch: median, and 10th to 90th percentile'\n"
+    script += f"set ytics ({names})\nset yrange [-0.5:{len(rows) - 0.5}]\nset format x '%.0s %cs'\n"
+    script += "set grid xtics; unset key\n"
+    script += f"plot '-' using 3:1:4:5 with xerrorbars pt 7 ps 1 lw 2 lc rgb '{COLOURS[0]}'\n"
+    script += data(numbered)
+    what = "; ".join(f"{name}: {median:.2g} s" for name, median, _, _ in rows)
+    return script, f"median time of a launch: {what}"
+
+
+def fair_scheduling(demo, _):
+    cell, whole, children = figures.turns(demo.shown.text)
+    most = []  # of the time of a cell it had the core
+    less = []
+    for row, (_, cells) in enumerate(reversed(children)):
+        for column, mark in enumerate(cells):
+            begin = column * cell
+            box = (begin, row, begin, begin + cell, row - 0.4, row + 0.4)
+            if mark == "█":
+                most.append(box)
+            elif mark == "░":
+                less.append(box)
+    names = ", ".join(f"'{pid}' {row}" for row, (pid, _) in enumerate(reversed(children)))
+    script = "set style fill solid 1 noborder\nset key above\nset xlabel 'ms'\nset ylabel 'PID'\n"
+    script += f"set ytics ({names})\nset xrange [0:{whole}]\nset yrange [-0.6:{len(children) - 0.4}]\n"
+    blocks = ""
+    curves = []
+    for title, colour, boxes in [("most", COLOURS[0], most), ("some", "#a6cee3", less)]:
+        if boxes:
+            title = f"had the core for {title} of {cell:.0f} ms"
+            curves.append(f"'-' using 1:2:3:4:5:6 with boxxyerror title '{title}' lc rgb '{colour}'")
+            blocks += data(boxes)
+    script += "plot " + ", ".join(curves) + "\n" + blocks
+    return script, f"the turns of {len(children)} children on one core, in the first {whole:.0f} ms"
+
+
+def nice_priority(demo, _):
+    rows = []
+    for recording in [demo.shown, *demo.tried]:
+        if recording.code == 0:
+            nicer = figures.shares(recording.text)[-1]
+            rows.append(nicer)
+    rows.sort()
+    script = "set style data histograms\nset style histogram clustered gap 1\nset style fill solid 1 noborder\n"
+    script += "set xlabel 'nice value of the second child; that of the first is 0'\n"
+    script += "set ylabel 'its share of the core, %'\nset yrange [0:60]\nset grid ytics\nset key top right\n"
+    script += f"plot '-' using 2:xtic(1) title 'predicted by the weights' lc rgb '#bbbbbb', "
+    script += f"'-' using 3 title 'measured' lc rgb '{COLOURS[0]}'\n" + data(rows) * 2
+    what = "; ".join(f"nice {nice}: {predicted} %, {measured} %" for nice, predicted, measured in rows)
+    return script, f"share of the core, predicted and measured: {what}"
+
+
+def speed_up(_, by_name):
+    """Three demos in one picture: threads that compute, and threads that wait."""
+    series = {
+        "embarrassingly-parallel": "bootstrap: computes",
+        "openmp-reduction": "OpenMP: computes",
+        "blocking-operations": "requests: wait",
+    }
+    script = "set xlabel 'threads'\nset ylabel 'times as fast as one thread'\nset key top left\n"
+    script += "set grid\nset xrange [0.8:8.4]\nset yrange [0:9]\nset xtics 1\n"
+    curves = ["x title 'as many times as threads' dashtype 2 lc rgb '#888888'"]
+    blocks = ""
+    said = []
+    for colour, (name, title) in zip(COLOURS, series.items()):
+        points = {1: 1.0}
+        for recording in [by_name[name].shown, *by_name[name].tried]:
+            other_side = recording is not by_name[name].shown and "-- --threads" not in recording.command
+            if recording.code == 0 and not other_side:
+                points.update(figures.speed_ups(name, recording.text))
+        curves.append(f"'-' using 1:2 title '{title}' with linespoints pt 7 lw 2 lc rgb '{colour}'")
+        blocks += data(sorted(points.items()))
+        said.append(f"{title}, {max(points)} threads, {points[max(points)]} times")
+    script += "plot " + ", ".join(curves) + "\n" + blocks
+    return script, "speed-up by threads: " + "; ".join(said)
+
+
+PLOTS = {
+    "memory-hierarchy": memory_hierarchy,
+    "launch-cost": launch_cost,
+    "fair-scheduling": fair_scheduling,
+    "nice-priority": nice_priority,
+    "embarrassingly-parallel": speed_up,
+}
