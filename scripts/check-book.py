@@ -26,6 +26,11 @@ from urllib.parse import urldefrag, urljoin
 ROOT = Path(__file__).resolve().parent.parent
 SIZES = [(1280, 720), (390, 844)]
 PICTURE = "─█▀░◀→"  # characters that pictures are made of; all are to be as wide as an m
+# What of a page can be scrolled sideways; blocks, tables and the table of contents may.
+SIDEWAYS = """[...document.querySelectorAll("*")].filter(each =>
+    each.scrollWidth > each.clientWidth
+    && (each === document.documentElement || /auto|scroll/.test(getComputedStyle(each).overflowX))
+    && !each.matches("pre > code, .table-wrapper, nav *")).map(each => each.outerHTML.slice(0, 60))"""
 PLOTS = ["memory-hierarchy", "launch-cost", "fair-scheduling", "nice-priority", "embarrassingly-parallel"]
 
 
@@ -135,9 +140,14 @@ class Reader:
             for shown in self.page.locator("pre:has(+ .recorded)").all_text_contents():
                 if not shown.startswith("$ ") or len(shown.splitlines()) < 2:
                     self.find(f"nothing was recorded: {shown!r}")
-            if name != names[-1]:
-                with self.page.expect_navigation():
-                    self.page.locator("a[rel~='next']").locator("visible=true").first.click()
+            following = self.page.locator("a[rel~='next']").locator("visible=true")
+            if name == names[-1]:
+                return
+            if following.count() == 0:
+                self.find("no arrow leads to the next page")
+                return
+            with self.page.expect_navigation():
+                following.first.click()
 
     def follow_links(self, expected):
         """Every link, also to a heading."""
@@ -169,11 +179,10 @@ class Reader:
             for name in expected:
                 self.open(name)
                 self.page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
-                needed = self.page.evaluate("document.documentElement.scrollWidth")
-                if needed > width:
-                    self.find(f"{needed} pixels wide, in a window of {width}")
+                for element in self.page.evaluate(SIDEWAYS):
+                    self.find(f"can be scrolled sideways in a window of {width}: {element}")
                 for image in self.page.locator("main img").all():
-                    if not image.evaluate("image => image.decode().then(() => image.naturalWidth)"):
+                    if not image.evaluate("image => image.decode().then(() => true, () => false)"):
                         self.find("an image that cannot be seen")
         # In the narrow window a block has to scroll; if none does, this looked at nothing.
         self.open("race-condition")
