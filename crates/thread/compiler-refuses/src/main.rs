@@ -9,15 +9,15 @@
 //! Try:      cargo run -p compiler-refuses -- --full 3   # all that rustc says
 //! See also: race-condition, a race that is no data race, so rustc accepts it.
 
-use std::io::{self, Write};
-use std::panic;
+mod evidence;
+
+use std::io;
 use std::path::Path;
-use std::process::{self, Command, Output, exit, id};
+use std::process::{Command, Output, id};
 use std::{env, fs};
 
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, value_parser};
-use nix::sys::signal::{SigHandler, Signal, signal};
 
 struct Bug {
     /// What is wrong
@@ -70,10 +70,10 @@ struct Args {
 }
 
 fn main() -> Result<()> {
-    end_if_output_fails();
+    evidence::end_if_output_fails();
     let args = Args::parse();
-    set_default_signal()?;
-    exit_unless_rustc_works();
+    evidence::set_default_signal()?;
+    evidence::exit_unless_rustc_works(rustc());
 
     let mut bugs: Vec<&Bug> = BUGS.iter().collect();
     if let Some(number) = args.full {
@@ -84,12 +84,13 @@ fn main() -> Result<()> {
     let mut twins_run = 0;
     for bug in bugs {
         let seen = try_out(bug)?;
-        exit_if_rustc_fails(&seen.rustc_on_bug);
-        exit_if_rustc_fails(&seen.rustc_on_twin);
+        evidence::exit_if_rustc_fails(&seen.rustc_on_bug);
+        evidence::exit_if_rustc_fails(&seen.rustc_on_twin);
 
         // rustc must refuse the bug, and for the reason that we expect.
         println!("{}:", bug.what);
-        let error = show_error(&seen.rustc_on_bug, args.full.is_some());
+        let full = args.full.is_some();
+        let error = evidence::show_error(&seen.rustc_on_bug, full);
         let bug_accepted = seen.rustc_on_bug.status.success();
         ensure!(!bug_accepted, "rustc accepted the bug");
         ensure!(error.contains(bug.code), "the error is not {}", bug.code);
@@ -99,7 +100,7 @@ fn main() -> Result<()> {
         let twin_accepted = seen.rustc_on_twin.status.success();
         let says = String::from_utf8_lossy(&seen.rustc_on_twin.stderr);
         ensure!(twin_accepted, "rustc refused the fixed twin: {says}");
-        let twin = output_or_exit(seen.twin);
+        let twin = evidence::output_or_exit(seen.twin);
         ensure!(twin.status.success(), "the twin failed: {}", twin.status);
         let prints = String::from_utf8_lossy(&twin.stdout);
         println!("    fixed: compiles, runs, prints {prints}");
@@ -155,83 +156,4 @@ fn rustc() -> Command {
         Some(path) => Command::new(path),
         None => Command::new("rustc"),
     }
-}
-
-/// Prints the error and its place, or all that rustc says. Returns the error.
-fn show_error(rustc: &Output, full: bool) -> String {
-    let text = String::from_utf8_lossy(&rustc.stderr);
-    let mut lines = text.lines();
-    let error = lines.find(|line| line.starts_with("error"));
-    let error = error.unwrap_or("no error");
-    if full {
-        println!("{}\n", text.trim());
-    } else {
-        // The line after it has the place: file, line, column.
-        let place = lines.next().unwrap_or_default();
-        println!("    {error}\n    {place}");
-    }
-    error.to_string()
-}
-
-// From here on: what can be in the way.
-
-fn set_default_signal() -> Result<()> {
-    // SIGCHLD tells a parent that a child has ended. A process may inherit that
-    // it is ignored, and then nobody can wait for children, such as rustc.
-    // SAFETY: the default is set, not a function of this program.
-    unsafe { signal(Signal::SIGCHLD, SigHandler::SigDfl) }?;
-    Ok(())
-}
-
-fn exit_unless_rustc_works() {
-    let version = rustc().arg("--version").output();
-    let why = match version {
-        Ok(output) if output.status.success() => return,
-        Ok(output) => output.status.to_string(),
-        Err(error) => error.to_string(),
-    };
-    eprint!("cannot run here: no rustc works ({why}); ");
-    eprintln!("to install it: https://rustup.rs");
-    exit(77);
-}
-
-/// A folder can be mounted so that no program in it may run: noexec.
-/// rustc ends with 101 if it panics, as where it may start too few threads.
-fn exit_if_rustc_fails(rustc: &Output) {
-    if rustc.status.code() == Some(101) {
-        eprintln!(
-            "cannot run here: rustc itself fails; \
-             are too few processes or threads allowed?"
-        );
-        exit(77);
-    }
-}
-
-fn output_or_exit(twin: io::Result<Output>) -> Output {
-    let error = match twin {
-        Ok(output) => return output,
-        Err(error) => error,
-    };
-    let folder = env::temp_dir();
-    eprint!("cannot run here: no program in {} ", folder.display());
-    eprintln!("can run ({error}); set TMPDIR to another folder");
-    exit(77);
-}
-
-/// println! panics if it cannot write, as on a full disk. This program shall
-/// end with a sentence then, or quietly if nobody reads on (`| head -1`).
-fn end_if_output_fails() {
-    let usual = panic::take_hook();
-    panic::set_hook(Box::new(move |info| {
-        let message = info.payload_as_str().unwrap_or_default();
-        if !message.starts_with("failed printing to stdout") {
-            usual(info);
-            return;
-        }
-        if !message.contains("Broken pipe") {
-            // If this fails, too, nobody can be told.
-            _ = writeln!(io::stderr(), "Error: {message}");
-        }
-        process::exit(1);
-    }));
 }
