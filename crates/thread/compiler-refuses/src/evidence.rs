@@ -26,7 +26,7 @@ pub fn show_error(rustc: &Output, full: bool) -> String {
 
 /// SIGCHLD tells a parent that a child has ended. A process may inherit that it
 /// is ignored, and then it cannot wait for its children, such as rustc.
-pub fn set_default_signal() -> Result<()> {
+pub fn make_children_waitable() -> Result<()> {
     // SAFETY: the default is set, not a function of this program.
     unsafe { signal(Signal::SIGCHLD, SigHandler::SigDfl) }?;
     Ok(())
@@ -46,7 +46,7 @@ pub fn exit_unless_rustc_works(mut rustc: Command) {
 }
 
 /// rustc ends with 101 if it panics, as where it may start too few threads.
-pub fn exit_if_rustc_fails(rustc: &Output) {
+pub fn exit_if_rustc_crashed(rustc: &Output) {
     if rustc.status.code() == Some(101) {
         eprintln!(
             "cannot run here: rustc itself fails; \

@@ -1,5 +1,6 @@
 //! What Rust adds: rustc looks for bugs that would let threads race.
 //!
+//! Threads race if the result depends on which one is first.
 //! In a data race a thread writes to a value, while another thread uses it.
 //! Each of three snippets of code has a bug that would let threads do so. Each
 //! has a twin in which the bug is fixed. They are files in src/snippets. This
@@ -7,7 +8,8 @@
 //!
 //! Predict:  open src/snippets/*_refused.rs: which line does rustc refuse?
 //! Try:      cargo run -p compiler-refuses -- --full 3   # all that rustc says
-//! See also: race-condition, a race that is no data race, so rustc accepts it.
+//! See also: race-condition, whose threads race by atomic operations: that is
+//!           no data race, and rustc accepts it.
 
 mod evidence;
 
@@ -72,7 +74,7 @@ struct Args {
 fn main() -> Result<()> {
     evidence::end_if_output_fails();
     let args = Args::parse();
-    evidence::set_default_signal()?;
+    evidence::make_children_waitable()?; // rustc will be a child process
     evidence::exit_unless_rustc_works(rustc());
 
     let mut bugs: Vec<&Bug> = BUGS.iter().collect();
@@ -83,9 +85,10 @@ fn main() -> Result<()> {
     let mut bugs_refused = 0;
     let mut twins_run = 0;
     for bug in bugs {
+        // That rustc refuses something is no Err: it has a status that says so.
         let seen = try_out(bug)?;
-        evidence::exit_if_rustc_fails(&seen.rustc_on_bug);
-        evidence::exit_if_rustc_fails(&seen.rustc_on_twin);
+        evidence::exit_if_rustc_crashed(&seen.rustc_on_bug);
+        evidence::exit_if_rustc_crashed(&seen.rustc_on_twin);
 
         // rustc must refuse the bug, and for the reason that we expect.
         println!("{}:", bug.what);
@@ -112,7 +115,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// An Output is an exit status, and all that was printed.
+/// What was seen of one bug. An Output is an exit status, and what was printed.
 struct Seen {
     rustc_on_bug: Output,
     rustc_on_twin: Output,
@@ -125,14 +128,13 @@ fn try_out(bug: &Bug) -> Result<Seen> {
     let cannot = format!("cannot create {}", folder.display());
     fs::create_dir(&folder).context(cannot)?;
 
+    // From here on no `?` until the folder is removed: it would stay behind.
     let bug_file = format!("{}_refused.rs", bug.name);
-    let rustc_on_bug = compile(&bug_file, bug.refused, &folder);
+    let rustc_on_bug = compile(&bug_file, bug.refused, "bug", &folder);
     let twin_file = format!("{}_fixed.rs", bug.name);
-    let rustc_on_twin = compile(&twin_file, bug.fixed, &folder);
-    let twin = Command::new(folder.join("program")).output();
+    let rustc_on_twin = compile(&twin_file, bug.fixed, "twin", &folder);
+    let twin = Command::new(folder.join("twin")).output();
 
-    // The folder is removed before anything else: a `?` can end this program,
-    // and so can a print that nobody reads. No file shall stay behind.
     fs::remove_dir_all(&folder)?;
     Ok(Seen {
         rustc_on_bug: rustc_on_bug?,
@@ -142,15 +144,20 @@ fn try_out(bug: &Bug) -> Result<Seen> {
 }
 
 /// Hands a file to rustc. If there is no error, rustc makes a program of it.
-fn compile(file: &str, source: &str, folder: &Path) -> Result<Output> {
+fn compile(
+    file: &str,
+    source: &str,
+    program: &str,
+    folder: &Path,
+) -> Result<Output> {
     fs::write(folder.join(file), source)?;
     let mut command = rustc();
-    command.args(["--edition", "2024", "-o", "program", file]);
+    command.args(["--edition", "2024", "-o", program, file]);
     command.current_dir(folder);
     command.output().context("cannot start rustc")
 }
 
-/// rustc, or the compiler that the variable RUSTC names.
+/// rustc, or the compiler that the environment variable RUSTC names.
 fn rustc() -> Command {
     match env::var_os("RUSTC") {
         Some(path) => Command::new(path),

@@ -139,9 +139,8 @@ fn a_compiler_that_does_something_else_decides_the_verdict() {
     // Of the programs that it makes, one prints 3 and one fails.
     let refuse =
         "case $* in *refused*) echo 'error[E0499]: x' >&2; exit 1;; esac";
-    let program = "printf '#!/bin/sh\\necho 3\\n' >program; chmod +x program";
-    let fails =
-        "printf '#!/bin/sh\\necho 2; exit 4\\n' >program; chmod +x program";
+    let program = "printf '#!/bin/sh\\necho 3\\n' >twin; chmod +x twin";
+    let fails = "printf '#!/bin/sh\\necho 2; exit 4\\n' >twin; chmod +x twin";
     let folder = new_folder("others");
     for (lines, message) in [
         (":", "rustc accepted the bug"),

@@ -6,6 +6,6 @@ fn main() {
     let value = &mut *guard; // the number behind the lock
     *value += 1;
     drop(guard); // unlocks
-    *value += 1; // another thread may have the lock now
+    *value += 1; // by now another thread could have the lock
     println!("{}", counter.into_inner().unwrap());
 }
