@@ -44,15 +44,16 @@ def go_on_with_playwright(target):
     """Starts this script anew in an environment that has Playwright, which is made if there is none."""
     folder = target / "book-test"
     python = folder / "bin/python"
-    has_it = [python, "-c", "import playwright"]
-    if not python.exists() or subprocess.run(has_it, stderr=subprocess.DEVNULL).returncode != 0:
+    complete = folder / "complete"  # made last, so it is missing if somebody interrupted this
+    if not complete.exists():
         print(f"check-book.py: installing Playwright into {folder}, once", file=sys.stderr)
         setup = subprocess.run([ROOT / "scripts/setup.sh", "venv"])
-        make = [sys.executable, "-m", "venv", folder]
+        make = [sys.executable, "-m", "venv", "--clear", folder]
         install = [python, "-m", "pip", "install", "-q", "playwright>=1.50,<2"]
         if setup.returncode or subprocess.run(make).returncode or subprocess.run(install).returncode:
             print("cannot run here: this needs python3 with venv and pip, and PyPI", file=sys.stderr)
             sys.exit(77)
+        complete.touch()
     os.execve(python, [python, *sys.argv], dict(os.environ, BOOK_TEST="yes"))
 
 
@@ -157,8 +158,8 @@ class Reader:
             self.open(name)
             address = f"{self.home}{name}.html"
             targets[address] = self.page.evaluate("[...document.querySelectorAll('[id]')].map(each => each.id)")
-            hrefs = self.page.evaluate("[...document.querySelectorAll('a[href]')].map(a => a.getAttribute('href'))")
-            links += [(name, urljoin(address, href)) for href in hrefs]
+            for link in self.page.locator("a[href]").all():
+                links.append((name, urljoin(address, link.get_attribute("href"))))
         print(f"{len(links)} links")
         for name, link in links:
             address, heading = urldefrag(link)
@@ -250,6 +251,9 @@ def main():
     parser.add_argument("--built", action="store_true")
     built = parser.parse_args().built
     target = target_folder()
+    if built and not (target / "book/html/index.html").exists():
+        print("cannot run here: there is no book; make book makes it", file=sys.stderr)
+        return 77
     if "BOOK_TEST" not in os.environ:
         if not built:
             code = subprocess.run([ROOT / "scripts/book.sh"]).returncode

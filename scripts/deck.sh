@@ -31,20 +31,21 @@ if ! "$presenterm" --version 2>/dev/null | grep -q ' 0\.16\.'; then
   presenterm=$target/presenterm/bin/presenterm
   if [[ ! -x $presenterm ]]; then
     echo "deck.sh: building presenterm into $target/presenterm, once; this takes some minutes" >&2
-    cargo install --quiet --locked --root "$target/presenterm" presenterm@^0.16
+    cargo install --quiet --locked --root "$target/presenterm" --target-dir "$target/presenterm/build" presenterm@^0.16
+    rm -rf "$target/presenterm/build"
   fi
 fi
 
-# In both ways in which the slides run them. Without MPI its demos cannot be built.
+# In both ways in which the slides run them, and one by one, as they do: with all of them Cargo would
+# build a dependency with the features that any of them wants, and on a slide build it again.
+# Without MPI its demos cannot be built.
 if [[ $mode == show || $mode == build ]]; then
-  without=''
-  if ! scripts/setup.sh --check mpi >/dev/null 2>&1; then without='--exclude mpi-reduction --exclude mpi-sharded-regression'; fi
-  optimised=$(sed -n 's/^cargo run.* --release .*-p \([a-z-]*\).*/-p \1/p' scripts/lecture.md | sort -u)
-  # shellcheck disable=SC2086 # lists of words
-  {
-    cargo build --workspace $without
-    cargo build --release $optimised
-  }
+  for main in crates/*/*/src/main.rs; do
+    name=$(cut -d/ -f3 <<<"$main")
+    if [[ $name == mpi-* ]] && ! scripts/setup.sh --check mpi 2>/dev/null; then continue; fi
+    cargo build --quiet -p "$name"
+    if grep -q "^cargo run.* --release .*-p $name\b" scripts/lecture.md; then cargo build --quiet --release -p "$name"; fi
+  done
 fi
 
 trap '' INT # Ctrl-C ends what a slide runs, and not the slides: deck-block.sh

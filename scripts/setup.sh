@@ -96,7 +96,7 @@ packages() {
     apt-get:gnuplot) echo gnuplot-nox ;;
     *:gnuplot) echo gnuplot ;;
     apt-get:chromium | dnf:chromium) echo chromium ;;
-    brew:chromium) echo --cask google-chrome ;;
+    brew:chromium) echo google-chrome ;;
     pkg:chromium) echo chromium ;;
     apt-get:venv) echo python3-venv ;;
     *:venv) echo python3 ;;

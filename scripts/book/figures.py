@@ -7,18 +7,19 @@ is an error which names the demo: a book with a gap would go unnoticed.
 import re
 
 UNITS = {"ns": 1e-9, "µs": 1e-6, "ms": 1e-3, "s": 1.0}
+DURATION = r"[\d.]+(?:ns|µs|ms|s)"
 
 # For each demo of the table "process or thread?": a line of its output, and how the table says it.
 SAID = {
     "launch-cost": [
-        (r"^thread .* (\S+)  █", r"\1 for a thread"),
-        (r"^fork \(.* (\S+)  █", r"\1 for a fork"),
-        (r"^fork \+ exec python3 .* (\S+)  █", r"\1 for a Python"),
+        (r"^thread .* (\S+)  █", r"from \1 on for a thread"),
+        (r"^fork \(.* (\S+)  █", r"from \1 on for a fork"),
+        (r"^fork \+ exec python3 .* (\S+)  █", r"from \1 on for a Python"),
     ],
     "communication-cost": [
-        (r"^threads, shared memory +(\d+) ", r"\1 by shared memory"),
-        (r"^threads, channel +(\d+) ", r"\1 by channel"),
-        (r"^processes, pipe +(\d+) ", r"\1 by pipe"),
+        (r"^threads, shared memory +(\d+) ", r"\1 round trips/s by shared memory"),
+        (r"^threads, channel +(\d+) ", r"\1 round trips/s by channel"),
+        (r"^processes, pipe +(\d+) ", r"\1 round trips/s by pipe"),
     ],
     "process-isolation": [
         (r"^(child) \d+ writes to address 1: (killed by SIGSEGV)$", r"a \1 alone: \2"),
@@ -100,7 +101,7 @@ def accesses(text):
 
 def launches(text):
     """launch-cost: (what is launched, its median, 10 % and 90 % quantile in seconds)."""
-    pattern = r"^(\S.*?) +\d+ +([\d.]+\D{1,2}) +([\d.]+\D{1,2}) to ([\d.]+\D{1,2}) +\S+  █"
+    pattern = rf"^(\S.*?) +\d+ +({DURATION}) +({DURATION}) to ({DURATION}) +{DURATION}  █"
     rows = []
     for row in find("launch-cost", pattern, text):
         rows.append((row[1], seconds(row[2]), seconds(row[3]), seconds(row[4])))
@@ -113,7 +114,7 @@ def turns(text):
     whole = float(find("fair-scheduling", r"├─+ the first (\d+) ms ─+┤", text)[0][1])
     left = len(find("fair-scheduling", r"^.*├", text)[0][0]) - 1  # where the picture begins
     children = []
-    for row in find("fair-scheduling", r"^ +(\d+) +\d+ ms .*$", text):
+    for row in find("fair-scheduling", r"^ *(\d+) +\d+ ms .*$", text):
         children.append((row[1], row[0][left:]))
     return cell, whole, children
 

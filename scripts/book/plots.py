@@ -17,18 +17,18 @@ def draw(demos, folder):
             script, what = plot(demo, by_name)
             file = folder / f"{name}.svg"
             gnuplot(script, file)
-            drawn[name] = f"![{what}](plots/{name}.svg)\n"
+            drawn[name] = f"![{what}](plots/{name}.svg)\n\n{CAPTIONS.get(name, '')}\n"
     return drawn
 
 
 def gnuplot(script, file):
     setup = (
         "set encoding utf8\n"
-        "set terminal svg size 700,380 font 'sans-serif,14' background 'white'\n"
-        f"set output '{file}'\n"
+        "set terminal svg size 600,380 font 'sans-serif,16' background 'white'\n"
         "set border 3; set tics nomirror\n"
     )
-    subprocess.run(["gnuplot"], input=setup + script, text=True, check=True)
+    with file.open("w") as output:
+        subprocess.run(["gnuplot"], input=setup + script, text=True, stdout=output, check=True)
 
 
 def data(rows):
@@ -43,14 +43,14 @@ def memory_hierarchy(demo, _):
     rows, caches = figures.accesses(demo.shown.text)
     script = "set logscale xy\nset xlabel 'working set'\nset ylabel 'ns per access'\n"
     sizes = ", ".join(f"'{figures.human(size)}' {size}" for size, _ in rows)
-    script += f"set grid ytics; unset key; set xtics ({sizes})\nset yrange [1:*]\n"
+    script += f"set grid ytics; unset key; set xtics ({sizes})\nset yrange [0.5:*]\n"
     for cache, size in caches.items():
         script += f"set arrow from {size}, graph 0 to {size}, graph 1 nohead dashtype 2 lc rgb '#888888'\n"
         script += f"set label '{cache} ' at {size}, graph 0.95 right tc rgb '#888888'\n"
     script += f"plot '-' using 1:2 with linespoints pt 7 lw 2 lc rgb '{COLOURS[0]}'\n" + data(rows)
     first, last = rows[0], rows[-1]
-    what = f"ns per access by working set: {first[1]} in {first[0]} KiB, {last[1]} in {last[0]} KiB"
-    return script, what
+    what = f"{first[1]} ns in {figures.human(first[0])}, {last[1]} ns in {figures.human(last[0])}"
+    return script, f"ns per access by working set: {what}"
 
 
 def launch_cost(demo, _):
@@ -102,7 +102,7 @@ def nice_priority(demo, _):
     script = "set style data histograms\nset style histogram clustered gap 1\nset style fill solid 1 noborder\n"
     script += "set xlabel 'nice value of the second child; that of the first is 0'\n"
     script += "set ylabel 'its share of the core, %'\nset yrange [0:60]\nset grid ytics\nset key top right\n"
-    script += f"plot '-' using 2:xtic(1) title 'predicted by the weights' lc rgb '#bbbbbb', "
+    script += "plot '-' using 2:xtic(1) title 'predicted by the weights' lc rgb '#bbbbbb', "
     script += f"'-' using 3 title 'measured' lc rgb '{COLOURS[0]}'\n" + data(rows) * 2
     what = "; ".join(f"nice {nice}: {predicted} %, {measured} %" for nice, predicted, measured in rows)
     return script, f"share of the core, predicted and measured: {what}"
@@ -116,22 +116,31 @@ def speed_up(_, by_name):
         "blocking-operations": "requests: wait",
     }
     script = "set xlabel 'threads'\nset ylabel 'times as fast as one thread'\nset key top left\n"
-    script += "set grid\nset xrange [0.8:8.4]\nset yrange [0:9]\nset xtics 1\n"
+    script += "set grid\n"
     curves = ["x title 'as many times as threads' dashtype 2 lc rgb '#888888'"]
     blocks = ""
     said = []
+    most = 1
     for colour, (name, title) in zip(COLOURS, series.items()):
         points = {1: 1.0}
         for recording in [by_name[name].shown, *by_name[name].tried]:
-            other_side = recording is not by_name[name].shown and "-- --threads" not in recording.command
-            if recording.code == 0 and not other_side:
+            same_but_threads = recording is by_name[name].shown or "-- --threads" in recording.command
+            if recording.code == 0 and same_but_threads:
                 points.update(figures.speed_ups(name, recording.text))
-        curves.append(f"'-' using 1:2 title '{title}' with linespoints pt 7 lw 2 lc rgb '{colour}'")
+        most = max(most, *points, *points.values())
+        curves.append(f"'-' using 1:2 title '{title}' with points pt 7 ps 1.2 lc rgb '{colour}'")
         blocks += data(sorted(points.items()))
         said.append(f"{title}, {max(points)} threads, {points[max(points)]} times")
+    script += f"set xrange [0.8:{most + 0.4}]\nset yrange [0:{most + 1}]\n"
     script += "plot " + ", ".join(curves) + "\n" + blocks
     return script, "speed-up by threads: " + "; ".join(said)
 
+
+CAPTIONS = {
+    "nice-priority": "Drawn from this run and those of the Try lines.",
+    "embarrassingly-parallel": "Drawn from what [embarrassingly-parallel](embarrassingly-parallel.md), "
+    "[openmp-reduction](openmp-reduction.md) and [blocking-operations](blocking-operations.md) printed.",
+}
 
 PLOTS = {
     "memory-hierarchy": memory_hierarchy,

@@ -5,7 +5,7 @@
 //! thread sends all requests, each when it has the answer to the last one.
 //! Then several threads share as many requests, and each waits for its answer.
 //!
-//! Predict:  8 threads share 8 requests, on one core: how many times 100 ms?
+//! Predict:  8 threads share 8 requests: how many times 100 ms in all?
 //! Try:      cargo run -p blocking-operations -- --threads 2
 //! Try:      taskset -c 0 cargo run -p blocking-operations   # one core
 //! See also: embarrassingly-parallel, where threads compute and need cores.

@@ -5,7 +5,7 @@
 //! is a rank, and has a number. Here the ranks share the steps of a sum, which
 //! is pi. A reduce then adds up what the ranks have: many numbers become one.
 //!
-//! Predict:  4 ranks add up pi. How many of them know it in the end?
+//! Predict:  Some ranks add up pi. How many of them know it in the end?
 //! Try:      cargo run -p mpi-reduction -- --ranks 4
 //! Try:      cargo run -p mpi-reduction -- --ranks 1   # alone: no messages
 //! Try:      sudo scripts/mpi-hosts.sh   # two hosts; needs the repository

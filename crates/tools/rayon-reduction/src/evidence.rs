@@ -146,7 +146,7 @@ pub fn compare(rayon: &Round, openmp: &Round, before: &[String]) -> Result<()> {
 pub fn judge(serial: &Round, rayon: &Round, computed: &[f64]) -> Result<()> {
     let threads = computed.len();
     let all: f64 = computed.iter().sum();
-    println!("\nCPU time of Rayon's threads, and of it each thread's share:");
+    println!("\nCPU time of Rayon's threads, and each thread's share of it:");
     for (i, seconds) in computed.iter().enumerate() {
         let columns = (WIDTH * seconds / all).round() as usize;
         let shade = if i % 2 == 0 { "█" } else { "░" };
@@ -165,7 +165,7 @@ pub fn judge(serial: &Round, rayon: &Round, computed: &[f64]) -> Result<()> {
     let speed_up = serial.seconds / rayon.seconds;
     println!();
     println!("speed-up: {speed_up:.2} times as fast as the serial loop");
-    println!("an equal share: {equal_share:.3} s of CPU time");
+    println!("an equal share: {equal_share:.3} s in all {ROUNDS} rounds");
     println!("threads that had a tenth of it or more: {busy} of {threads}");
     Ok(())
 }
