@@ -42,7 +42,7 @@ def data(rows):
 def memory_hierarchy(demo, _):
     rows, caches = figures.accesses(demo.shown.text)
     script = "set logscale xy\nset xlabel 'working set'\nset ylabel 'ns per access'\n"
-    sizes = ", ".join(f"'{figures.human(size)}' {size}" for size, _ in rows)
+    sizes = ", ".join(f"'{figures.human(size)}' {size}" for size, _ in rows[::2])
     script += f"set grid ytics; unset key; set xtics ({sizes})\nset yrange [0.5:*]\n"
     for cache, size in caches.items():
         script += f"set arrow from {size}, graph 0 to {size}, graph 1 nohead dashtype 2 lc rgb '#888888'\n"
@@ -57,7 +57,7 @@ def launch_cost(demo, _):
     rows = figures.launches(demo.shown.text)
     numbered = [(row, *launch) for row, launch in enumerate(reversed(rows))]
     names = ", ".join(f"'{name}' {row}" for row, name, *_ in numbered)
-    script = "set logscale x\nset xlabel 'time of a launch: median, and 10th to 90th percentile'\n"
+    script = "set logscale x\nset xlabel 'time of a launch: median, 10 to 90 %'\n"
     script += f"set ytics ({names})\nset yrange [-0.5:{len(rows) - 0.5}]\nset format x '%.0s %cs'\n"
     script += "set grid xtics; unset key\n"
     script += f"plot '-' using 3:1:4:5 with xerrorbars pt 7 ps 1 lw 2 lc rgb '{COLOURS[0]}'\n"
@@ -121,14 +121,15 @@ def speed_up(_, by_name):
     blocks = ""
     said = []
     most = 1
-    for colour, (name, title) in zip(COLOURS, series.items()):
+    # Points that fall together are seen around each other.
+    for colour, size, (name, title) in zip(COLOURS, [2.2, 1.5, 0.8], series.items()):
         points = {1: 1.0}
         for recording in [by_name[name].shown, *by_name[name].tried]:
             same_but_threads = recording is by_name[name].shown or "-- --threads" in recording.command
             if recording.code == 0 and same_but_threads:
                 points.update(figures.speed_ups(name, recording.text))
         most = max(most, *points, *points.values())
-        curves.append(f"'-' using 1:2 title '{title}' with points pt 7 ps 1.2 lc rgb '{colour}'")
+        curves.append(f"'-' using 1:2 title '{title}' with points pt 7 ps {size} lc rgb '{colour}'")
         blocks += data(sorted(points.items()))
         said.append(f"{title}, {max(points)} threads, {points[max(points)]} times")
     script += f"set xrange [0.8:{most + 0.4}]\nset yrange [0:{most + 1}]\n"
