@@ -8,7 +8,7 @@ use std::io::{self, Write};
 use std::panic;
 use std::process::{self, exit};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
@@ -25,7 +25,7 @@ struct Usage {
 /// A line of the table.
 pub struct Row {
     threads: usize,
-    /// Of one bootstrap
+    /// Of the fastest bootstrap
     seconds: f64,
     /// Cores that the threads were on, on average
     busy: f64,
@@ -39,13 +39,26 @@ pub struct Row {
 pub struct Measurement {
     begin: Instant,
     before: Usage,
+    /// Of the fastest bootstrap so far
+    fastest: Duration,
+    intervals: Vec<Interval>,
 }
 
 impl Measurement {
     pub fn begin() -> Result<Measurement> {
         let before = usage_of_pool()?;
-        let begin = Instant::now();
-        Ok(Measurement { begin, before })
+        Ok(Measurement {
+            begin: Instant::now(),
+            before,
+            fastest: Duration::MAX,
+            intervals: Vec::new(),
+        })
+    }
+
+    /// Adds a bootstrap: what it gave, and how long it took.
+    pub fn add(&mut self, interval: Interval, took: Duration) {
+        self.intervals.push(interval);
+        self.fastest = self.fastest.min(took);
     }
 
     /// Whether the threads have computed for long enough. On a very busy
@@ -56,17 +69,17 @@ impl Measurement {
         Ok(busy > wanted || self.begin.elapsed() > 10 * MEASURE_FOR)
     }
 
-    pub fn end(self, threads: usize, intervals: Vec<Interval>) -> Result<Row> {
+    pub fn end(self, threads: usize) -> Result<Row> {
         let seconds = self.begin.elapsed().as_secs_f64();
         let after = usage_of_pool()?;
         let busy = after.busy - self.before.busy;
         let waited = after.waited - self.before.waited;
         Ok(Row {
             threads,
-            seconds: seconds / intervals.len() as f64,
+            seconds: self.fastest.as_secs_f64(),
             busy: busy / seconds,
             wanted: (busy + waited) / seconds,
-            intervals,
+            intervals: self.intervals,
         })
     }
 }
@@ -175,6 +188,7 @@ pub fn judge(rows: &[Row]) -> Result<()> {
         "the same interval in {same} of {bootstraps} bootstraps only"
     );
     println!();
+    println!("seconds: those of the fastest bootstrap");
     println!("speed-up: how many times as fast as 1 thread");
     println!("efficiency: speed-up per thread");
     println!("cores wanted: threads computed on them, or had to wait for them");
