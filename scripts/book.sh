@@ -29,7 +29,7 @@ if [[ $handout == yes ]]; then needs+=' chromium'; fi
 # shellcheck disable=SC2086 # a list
 {
   scripts/setup.sh $needs
-  scripts/setup.sh --check $needs || exit
+  scripts/setup.sh --check $needs 2>/dev/null || exit
 }
 if ! python3 -c 'import sys; sys.exit(sys.version_info < (3, 9))'; then
   echo "cannot run here: this needs Python 3.9" >&2
