@@ -52,6 +52,7 @@ fi
 
 # All that will run, so that nothing is built while something is measured. One by one: with all of
 # them Cargo would build a dependency with the features that any of them wants, and later build it again.
+echo "book.sh: building the demos, where they are not built" >&2
 for main in crates/*/*/src/main.rs; do
   name=$(cut -d/ -f3 <<<"$main")
   if [[ $name == mpi-* ]] && ! scripts/setup.sh --check mpi 2>/dev/null; then continue; fi
@@ -66,7 +67,7 @@ trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 cp scripts/book/book.toml scripts/book/book.css "$book"
 code=0
-python3 -B scripts/book/pages.py "$book" || code=$?
+PYTHONUTF8=1 python3 -B scripts/book/pages.py "$book" || code=$?
 if [[ ! -f $book/src/SUMMARY.md ]]; then exit "$code"; fi
 "$mdbook" build --dest-dir "$book/html" "$book"
 

@@ -54,7 +54,7 @@ def go_on_with_playwright(target):
             print("cannot run here: this needs python3 with venv and pip, and PyPI", file=sys.stderr)
             sys.exit(77)
         complete.touch()
-    os.execve(python, [python, *sys.argv], dict(os.environ, BOOK_TEST="yes"))
+    os.execve(python, [python, *sys.argv], dict(os.environ, BOOK_TEST="yes", PYTHONUTF8="1"))
 
 
 def find_chromium():

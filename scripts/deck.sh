@@ -40,6 +40,7 @@ fi
 # build a dependency with the features that any of them wants, and on a slide build it again.
 # Without MPI its demos cannot be built.
 if [[ $mode == show || $mode == build ]]; then
+  echo "deck.sh: building the demos, where they are not built" >&2
   for main in crates/*/*/src/main.rs; do
     name=$(cut -d/ -f3 <<<"$main")
     if [[ $name == mpi-* ]] && ! scripts/setup.sh --check mpi 2>/dev/null; then continue; fi

@@ -216,3 +216,25 @@ pub fn end_if_output_fails() {
         process::exit(1);
     }));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fastest_bootstrap_counts() {
+        let Ok(mut measurement) = Measurement::begin() else {
+            return eprintln!("not tested: no schedstat here");
+        };
+        let interval = Interval {
+            low: 840,
+            high: 870,
+        };
+        for milliseconds in [3, 2, 4] {
+            measurement.add(interval, Duration::from_millis(milliseconds));
+        }
+        let row = measurement.end(1).unwrap();
+        assert_eq!(row.seconds, 0.002);
+        assert_eq!(row.intervals.len(), 3);
+    }
+}
