@@ -28,8 +28,9 @@ use threadpool::ThreadPool;
 /// many that some threads have no job left while others work for long.
 const RESAMPLES_PER_JOB: u32 = 100;
 
-/// The bootstrap is repeated until each thread has computed for this time, on
-/// average. The fastest one counts: others may have been disturbed.
+/// The bootstrap is repeated until the CPU time of all threads, divided by their
+/// number, is this long. The fastest bootstrap counts: something else may have
+/// run on the cores during a slower one.
 const MEASURE_FOR: Duration = Duration::from_millis(400);
 
 #[derive(Parser)]
@@ -76,11 +77,11 @@ fn main() -> Result<()> {
         threads = cores.min(2 * threads);
     }
 
+    // A thread wants a core while it computes on it, and while it has to wait
+    // for it. So other programs make no difference, as they do to the time.
     // The verdict demands: every bootstrap gave the same interval, and several
-    // threads wanted at least 1.2 times as many cores as one thread. Threads
-    // want a core while they compute on it, and while they have to wait for it.
-    // So other programs make no difference, as they do to the time. The limit
-    // is not 2: a thread that waits for its next job wants no core.
+    // threads wanted more than 1.2 times as many cores as one thread. It is not
+    // 2 times: a thread that waits for its next job wants no core.
     evidence::judge(&rows)
 }
 
@@ -95,8 +96,8 @@ fn bootstrap(pool: &ThreadPool, jobs: u32) -> Interval {
             sender.send(medians).expect("it is received below");
         });
     }
-    // The loop below ends when all senders are dropped. That of a job is
-    // dropped when the job ends. This is the last one.
+    // The loop below ends when all senders are dropped. Each job drops its own
+    // when it ends. This is the one that is left.
     drop(sender);
 
     let mut medians: Vec<u16> = Vec::new();
