@@ -28,9 +28,9 @@ use threadpool::ThreadPool;
 /// many that some threads have no job left while others work for long.
 const RESAMPLES_PER_JOB: u32 = 100;
 
-/// The bootstrap is repeated until the CPU time of all threads, divided by their
-/// number, is this long. The fastest bootstrap counts: something else may have
-/// run on the cores during a slower one.
+/// The bootstrap is repeated until the CPU time of all threads, divided by
+/// their number, is this long. The fastest bootstrap counts: something else may
+/// have run on the cores during a slower one.
 const MEASURE_FOR: Duration = Duration::from_millis(400);
 
 #[derive(Parser)]

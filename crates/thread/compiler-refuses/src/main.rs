@@ -2,7 +2,7 @@
 //!
 //! Threads race if the result depends on which one is first.
 //! In a data race a thread writes to a value, while another thread uses it.
-//! Each of three snippets of code has a bug that would let threads do so. Each
+//! Each of three snippets of code has a bug that would allow a data race. Each
 //! has a twin in which the bug is fixed. They are files in src/snippets. This
 //! program hands all six to rustc, and runs the fixed twins.
 //!
@@ -74,7 +74,7 @@ struct Args {
 fn main() -> Result<()> {
     evidence::end_if_output_fails();
     let args = Args::parse();
-    evidence::make_children_waitable()?; // rustc will be a child process
+    evidence::make_children_waitable()?; // to get the exit status of rustc
     evidence::exit_unless_rustc_works(rustc());
 
     let mut bugs: Vec<&Bug> = BUGS.iter().collect();
@@ -85,7 +85,7 @@ fn main() -> Result<()> {
     let mut bugs_refused = 0;
     let mut twins_run = 0;
     for bug in bugs {
-        // That rustc refuses something is no Err: it has a status that says so.
+        // If rustc refuses a file, that is still Ok: its exit status says so.
         let seen = try_out(bug)?;
         evidence::exit_if_rustc_crashed(&seen.rustc_on_bug);
         evidence::exit_if_rustc_crashed(&seen.rustc_on_twin);
@@ -128,11 +128,12 @@ fn try_out(bug: &Bug) -> Result<Seen> {
     let cannot = format!("cannot create {}", folder.display());
     fs::create_dir(&folder).context(cannot)?;
 
-    // From here on no `?` until the folder is removed: it would stay behind.
+    // No `?` until the folder is removed: an early return would leave it there.
     let bug_file = format!("{}_refused.rs", bug.name);
     let rustc_on_bug = compile(&bug_file, bug.refused, "bug", &folder);
     let twin_file = format!("{}_fixed.rs", bug.name);
     let rustc_on_twin = compile(&twin_file, bug.fixed, "twin", &folder);
+    // If rustc has made no twin, this is an Err. main looks at rustc first.
     let twin = Command::new(folder.join("twin")).output();
 
     fs::remove_dir_all(&folder)?;
