@@ -46,7 +46,7 @@ struct Part {
 }
 
 fn main() -> Result<()> {
-    evidence::end_if_output_fails();
+    sigpipe::reset();
     Args::parse();
     let Some(online) = cpu_list(CPUS, "online") else {
         eprintln!("cannot run here: there is no {CPUS}/online (Linux has it)");

@@ -6,10 +6,7 @@
 //! Jain, Chiu, Hawe: A Quantitative Measure of Fairness, DEC-TR-301 (1984).
 
 use std::fs;
-use std::io::{self, Write};
 use std::num::NonZeroUsize;
-use std::panic;
-use std::process;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -317,24 +314,6 @@ pub fn judge(rows: &[Row], time: Duration) -> Result<()> {
          ({one_has_all:.2}: one has all, 1: equal)"
     );
     Ok(())
-}
-
-/// println! panics if it cannot write, as on a full disk. This program shall
-/// end with a sentence then, or quietly if nobody reads on (`| head -1`).
-pub fn end_if_output_fails() {
-    let usual = panic::take_hook();
-    panic::set_hook(Box::new(move |info| {
-        let message = info.payload_as_str().unwrap_or_default();
-        if !message.starts_with("failed printing to stdout") {
-            usual(info);
-            return;
-        }
-        if !message.contains("Broken pipe") {
-            // If this fails, too, nobody can be told.
-            _ = writeln!(io::stderr(), "Error: {message}");
-        }
-        process::exit(1);
-    }));
 }
 
 #[cfg(test)]

@@ -45,7 +45,7 @@ struct Child {
 }
 
 fn main() -> Result<()> {
-    evidence::end_if_output_fails();
+    sigpipe::reset();
     let args = Args::parse();
     // Whoever started this may have chosen another way of scheduling.
     evidence::prepare()?;

@@ -5,8 +5,6 @@
 
 use std::fs::read_to_string;
 use std::hash::{BuildHasher, RandomState};
-use std::io::{self, Write};
-use std::panic;
 use std::process;
 use std::time::Duration;
 
@@ -237,22 +235,4 @@ fn human(bytes: usize) -> String {
     } else {
         format!("{} KiB", bytes / KIB)
     }
-}
-
-/// println! panics if it cannot write, as on a full disk. This program shall
-/// end with a sentence then, or quietly if nobody reads on (`| head -1`).
-pub fn end_if_output_fails() {
-    let usual = panic::take_hook();
-    panic::set_hook(Box::new(move |info| {
-        let message = info.payload_as_str().unwrap_or_default();
-        if !message.starts_with("failed printing to stdout") {
-            usual(info);
-            return;
-        }
-        if !message.contains("Broken pipe") {
-            // If this fails, too, nobody can be told.
-            _ = writeln!(io::stderr(), "Error: {message}");
-        }
-        process::exit(1);
-    }));
 }

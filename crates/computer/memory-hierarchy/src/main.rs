@@ -43,7 +43,7 @@ struct Args {
 }
 
 fn main() -> Result<()> {
-    evidence::end_if_output_fails();
+    sigpipe::reset();
     let args = Args::parse();
     let largest = evidence::affordable(args.max_mib * 1024 * 1024)?; // bytes
     let mut memory = vec![Cell { next: null() }; largest / size_of::<Cell>()];

@@ -6,10 +6,7 @@
 //! /proc/PID/schedstat.
 
 use std::fs;
-use std::io::{self, Write};
 use std::num::NonZeroUsize;
-use std::panic;
-use std::process;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -343,24 +340,6 @@ pub fn judge(rows: &[Row], nicer: i32) -> Result<()> {
         "measured and predicted share are {apart:.1} percentage points apart"
     );
     Ok(())
-}
-
-/// println! panics if it cannot write, as on a full disk. This program shall
-/// end with a sentence then, or quietly if nobody reads on (`| head -1`).
-pub fn end_if_output_fails() {
-    let usual = panic::take_hook();
-    panic::set_hook(Box::new(move |info| {
-        let message = info.payload_as_str().unwrap_or_default();
-        if !message.starts_with("failed printing to stdout") {
-            usual(info);
-            return;
-        }
-        if !message.contains("Broken pipe") {
-            // If this fails, too, nobody can be told.
-            _ = writeln!(io::stderr(), "Error: {message}");
-        }
-        process::exit(1);
-    }));
 }
 
 #[cfg(test)]

@@ -58,7 +58,7 @@ struct Child {
 }
 
 fn main() -> Result<()> {
-    evidence::end_if_output_fails();
+    sigpipe::reset();
     let args = Args::parse();
     // Sets the usual way of scheduling, in case whoever started this has chosen
     // another. Exits with 77 if it may not, or if this process has the highest

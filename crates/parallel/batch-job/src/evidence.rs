@@ -2,8 +2,7 @@
 
 use std::env;
 use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
-use std::panic;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{self, Child, Command, Stdio};
 use std::sync::OnceLock;
@@ -180,23 +179,4 @@ fn pi(hits: u64, points: u64) -> String {
     let share = hits as f64 / points as f64;
     let deviation = (share * (1.0 - share) / points as f64).sqrt();
     format!("{:.5} ± {:.5}", 4.0 * share, 4.0 * 1.96 * deviation)
-}
-
-/// println! panics if it cannot write, as on a full disk. This program shall
-/// end with a sentence then, or quietly if nobody reads on (`| head -1`).
-pub fn end_if_output_fails() {
-    let usual = panic::take_hook();
-    panic::set_hook(Box::new(move |info| {
-        let message = info.payload_as_str().unwrap_or_default();
-        if !message.starts_with("failed printing to stdout") {
-            usual(info);
-            return;
-        }
-        if !message.contains("Broken pipe") {
-            // If this fails, too, nobody can be told.
-            _ = writeln!(io::stderr(), "Error: {message}");
-        }
-        remove_folder();
-        process::exit(1);
-    }));
 }

@@ -52,7 +52,7 @@ struct Estimate {
 }
 
 fn main() -> Result<()> {
-    evidence::end_if_output_fails();
+    sigpipe::reset();
     let args = Args::parse();
     if !args.merge.is_empty() {
         let merged = merge(&args.merge, args.points)?;

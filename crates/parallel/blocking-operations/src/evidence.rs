@@ -3,9 +3,6 @@
 //! Sources: read(2) and socket(7) for what blocks; getrusage(2) for the time
 //! on a core.
 
-use std::io::{self, Write};
-use std::panic;
-use std::process;
 use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
@@ -141,22 +138,4 @@ fn print_run(threads: &str, seconds: f64, most: usize) {
         "{threads}: {seconds:.3} s = {times:.1} times {ANSWER_AFTER:?}, \
          waiting at the same time: {most}"
     );
-}
-
-/// println! panics if it cannot write, as on a full disk. This program shall
-/// end with a sentence then, or quietly if nobody reads on (`| head -1`).
-pub fn end_if_output_fails() {
-    let usual = panic::take_hook();
-    panic::set_hook(Box::new(move |info| {
-        let message = info.payload_as_str().unwrap_or_default();
-        if !message.starts_with("failed printing to stdout") {
-            usual(info);
-            return;
-        }
-        if !message.contains("Broken pipe") {
-            // If this fails, too, nobody can be told.
-            _ = writeln!(io::stderr(), "Error: {message}");
-        }
-        process::exit(1);
-    }));
 }

@@ -1,11 +1,7 @@
 use std::fs;
-use std::os::unix::process::CommandExt;
 use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
 
-use nix::sys::resource::{Resource, setrlimit};
-
-const DEMO: &str = env!("CARGO_BIN_EXE_blocking-operations");
+const DEMO: &str = env!(concat!("CARGO_BIN_EXE_", env!("CARGO_PKG_NAME")));
 
 fn run(program: &[&str], args: &[&str]) -> Output {
     let mut command = Command::new(program[0]);
@@ -207,83 +203,4 @@ fn the_kernel_sees_the_threads_blocked() {
         most_asleep = most_asleep.max(asleep);
     }
     assert!(most_asleep > 4, "of 8 clients only {most_asleep} slept");
-}
-
-/// Ends by itself, and fails with one sentence: neither a panic nor a request
-/// that waits for ever.
-fn assert_fails(mut demo: Command, why: &str) {
-    demo.stdout(Stdio::null()).stderr(Stdio::piped());
-    let mut demo = demo.env_remove("RUST_BACKTRACE").spawn().unwrap();
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while demo.try_wait().unwrap().is_none() {
-        if Instant::now() > deadline {
-            demo.kill().unwrap();
-            panic!("it waits for ever");
-        }
-        std::thread::yield_now();
-    }
-    let output = demo.wait_with_output().unwrap();
-    assert_eq!(output.status.code(), Some(1), "{output:?}");
-    let message = String::from_utf8_lossy(&output.stderr);
-    assert!(message.starts_with("Error: "), "{message}");
-    assert!(message.contains(why), "{message}");
-    assert!(!message.contains("panicked"), "{message}");
-}
-
-/// No stack is that large, so the thread cannot start, whatever the limits.
-#[test]
-fn says_so_if_a_thread_cannot_start() {
-    let mut demo = Command::new(DEMO);
-    demo.env("RUST_MIN_STACK", (1_u64 << 62).to_string());
-    assert_fails(demo, "cannot start a thread");
-}
-
-/// As root: a user without any process. The first thread is main's, the server
-/// has 8, and there are 8 clients.
-#[cfg(target_os = "linux")]
-#[test]
-fn says_so_if_a_limit_on_threads_is_reached() {
-    let user = 100_000 + std::process::id();
-    for limit in [1, 8, 9, 10, 16, 17] {
-        let mut demo = Command::new(DEMO);
-        demo.uid(user);
-        let set = move || Ok(setrlimit(Resource::RLIMIT_NPROC, limit, limit)?);
-        // SAFETY: setrlimit is one system call.
-        unsafe { demo.pre_exec(set) };
-        if limit == 17 {
-            look(&demo.output().unwrap(), 8);
-        } else if demo.output().is_ok() {
-            assert_fails(demo, "cannot start a thread");
-        } else {
-            return eprintln!("not tested: needs root");
-        }
-    }
-}
-
-/// A thread of the server that gets no descriptor for a connection lets nobody
-/// wait for it.
-#[test]
-fn says_so_if_a_limit_on_descriptors_is_reached() {
-    for limit in [4, 8, 12, 16, 20, 24] {
-        let mut demo = Command::new(DEMO);
-        let set = move || Ok(setrlimit(Resource::RLIMIT_NOFILE, limit, limit)?);
-        // SAFETY: setrlimit is one system call.
-        unsafe { demo.pre_exec(set) };
-        assert_fails(demo, "(os error 24)");
-    }
-}
-
-#[test]
-fn rejects_bad_arguments() {
-    for args in [
-        &["--requests", "1"][..],
-        &["--requests", "17"],
-        &["--threads", "17"],
-        &["--threads", "1"],
-        &["--no"],
-    ] {
-        let output = run(&[DEMO], args);
-        assert_eq!(output.status.code(), Some(2), "{args:?}");
-        assert!(!output.stderr.is_empty() && output.stdout.is_empty());
-    }
 }

@@ -3,9 +3,6 @@
 //! Source: getrusage(2), ru_nvcsw, the voluntary context switches: how often a
 //! thread has left its core to wait for something, that is, has slept.
 
-use std::io::{self, Write};
-use std::panic;
-use std::process;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
@@ -107,22 +104,4 @@ pub fn judge(pipe: &Row, channel: &Row, memory: &Row) -> Result<()> {
     ensure!(at_channel > 0.1, "the sides hardly slept at the channel");
     ensure!(*sleeps < 30, "the sides slept at shared memory");
     Ok(())
-}
-
-/// println! panics if it cannot write, as on a full disk. This program shall
-/// end with a sentence then, or quietly if nobody reads on (`| head -1`).
-pub fn end_if_output_fails() {
-    let usual = panic::take_hook();
-    panic::set_hook(Box::new(move |info| {
-        let message = info.payload_as_str().unwrap_or_default();
-        if !message.starts_with("failed printing to stdout") {
-            usual(info);
-            return;
-        }
-        if !message.contains("Broken pipe") {
-            // If this fails, too, nobody can be told.
-            _ = writeln!(io::stderr(), "Error: {message}");
-        }
-        process::exit(1);
-    }));
 }

@@ -37,7 +37,7 @@ struct Args {
 }
 
 fn main() -> Result<()> {
-    evidence::end_if_output_fails();
+    sigpipe::reset();
     let args = Args::parse();
 
     // SIGCHLD tells a parent that a child has ended. If whoever starts this

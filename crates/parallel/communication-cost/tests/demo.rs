@@ -1,13 +1,9 @@
 use std::fs;
-use std::os::unix::process::CommandExt;
 use std::process::{Command, Output, Stdio};
 use std::thread::{sleep, yield_now};
 use std::time::{Duration, Instant};
 
-use nix::sys::resource::{Resource, setrlimit};
-use nix::sys::signal::{SigHandler, Signal, signal};
-
-const DEMO: &str = env!("CARGO_BIN_EXE_communication-cost");
+const DEMO: &str = env!(concat!("CARGO_BIN_EXE_", env!("CARGO_PKG_NAME")));
 
 /// Runs it; ends it after 20 s, so that no test waits for ever.
 fn run_command(command: &mut Command) -> std::io::Result<Output> {
@@ -188,81 +184,5 @@ fn the_kernel_sees_the_partners() {
             assert!(Instant::now() < deadline, "cat {cat} outlived the demo");
             yield_now();
         }
-    }
-}
-
-/// So starts a demo whose parent ignores SIGCHLD.
-fn ignore_sigchld() -> std::io::Result<()> {
-    // SAFETY: ignoring needs no function of this program.
-    unsafe { signal(Signal::SIGCHLD, SigHandler::SigIgn) }?;
-    Ok(())
-}
-
-/// What is ignored is inherited, and then nobody could wait for cat.
-#[test]
-fn a_parent_that_ignores_its_children_makes_no_difference() {
-    let mut demo = Command::new(DEMO);
-    demo.stdout(Stdio::piped());
-    // SAFETY: a program may call signal between fork and exec.
-    unsafe { demo.pre_exec(ignore_sigchld) };
-    check(&run_command(&mut demo).unwrap());
-}
-
-/// As `ls | head -1` does.
-#[test]
-fn ends_quietly_if_nobody_reads() {
-    let (reader, writer) = std::io::pipe().unwrap();
-    drop(reader);
-    let output = run_command(Command::new(DEMO).stdout(writer)).unwrap();
-    assert!(output.stderr.is_empty(), "{output:?}");
-    assert_eq!(output.status.code(), Some(1), "{output:?}");
-}
-
-/// Exit code 1 and a sentence, not a panic.
-fn assert_refused(output: &Output, why: &str) {
-    assert_eq!(output.status.code(), Some(1), "{output:?}");
-    let message = String::from_utf8_lossy(&output.stderr);
-    assert!(message.starts_with(&format!("Error: {why}\n")), "{message}");
-    assert!(!message.contains("panicked"), "{message}");
-}
-
-/// No stack is that large, so a thread cannot start.
-#[test]
-fn says_so_if_a_thread_cannot_start() {
-    let mut demo = Command::new(DEMO);
-    demo.env("RUST_MIN_STACK", (1_u64 << 62).to_string());
-    let output = run_command(demo.stdout(Stdio::piped())).unwrap();
-    assert_refused(&output, "cannot start a thread");
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(row(&text, "processes, pipe ").trips_per_second > 0.0);
-}
-
-/// As root: a user without any process gets one process.
-#[cfg(target_os = "linux")]
-#[test]
-fn says_so_if_a_limit_on_processes_is_reached() {
-    let mut demo = Command::new(DEMO);
-    demo.uid(20_000 + std::process::id() % 40_000); // nobody else's
-    // SAFETY: setrlimit is one system call.
-    unsafe {
-        demo.pre_exec(|| Ok(setrlimit(Resource::RLIMIT_NPROC, 1, 1)?));
-    }
-    let Ok(output) = run_command(demo.stdout(Stdio::piped())) else {
-        return eprintln!("not tested: needs root");
-    };
-    assert_refused(&output, "cannot start cat");
-}
-
-#[test]
-fn rejects_bad_arguments() {
-    for args in [
-        &["--looks", "0"][..],
-        &["--looks", "10001"],
-        &["--pin"],
-        &["--no"],
-    ] {
-        let output = run(args);
-        assert_eq!(output.status.code(), Some(2), "{args:?}");
-        assert!(!output.stderr.is_empty() && output.stdout.is_empty());
     }
 }

@@ -4,9 +4,7 @@
 //! setrlimit(2), RLIMIT_NPROC, and cgroups(7), for limits on threads.
 
 use std::fs;
-use std::io::{self, Write};
-use std::panic;
-use std::process::{self, exit};
+use std::process::exit;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -197,24 +195,6 @@ pub fn judge(rows: &[Row]) -> Result<()> {
     println!("cores wanted by several threads: {by_several:.2} or more");
     println!("the same interval in {same} of {bootstraps} bootstraps");
     Ok(())
-}
-
-/// println! panics if it cannot write, as on a full disk. This program shall
-/// end with a sentence then, or quietly if nobody reads on (`| head -1`).
-pub fn end_if_output_fails() {
-    let usual = panic::take_hook();
-    panic::set_hook(Box::new(move |info| {
-        let message = info.payload_as_str().unwrap_or_default();
-        if !message.starts_with("failed printing to stdout") {
-            usual(info);
-            return;
-        }
-        if !message.contains("Broken pipe") {
-            // If this fails, too, nobody can be told.
-            _ = writeln!(io::stderr(), "Error: {message}");
-        }
-        process::exit(1);
-    }));
 }
 
 #[cfg(test)]

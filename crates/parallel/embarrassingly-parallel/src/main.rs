@@ -50,7 +50,7 @@ struct Interval {
 }
 
 fn main() -> Result<()> {
-    evidence::end_if_output_fails();
+    sigpipe::reset();
     let args = Args::parse();
     let jobs = args.resamples / RESAMPLES_PER_JOB;
     let cores = evidence::cores_of_this_process()?;

@@ -3,10 +3,6 @@
 //! Sources: pipe(7), "I/O on pipes", for a pipe whose write end is closed;
 //! wait(2) for how a process ended.
 
-use std::io::{self, Write};
-use std::panic;
-use std::process;
-
 use anyhow::{Result, ensure};
 use nix::sys::wait::WaitStatus;
 use nix::unistd::Pid;
@@ -119,22 +115,4 @@ pub fn judge(
     );
     println!("{JOBS} jobs, {all} results, {right} of them right");
     Ok(())
-}
-
-/// println! panics if it cannot write, as on a full disk. This program shall
-/// end with a sentence then, or quietly if nobody reads on (`| head -1`).
-pub fn end_if_output_fails() {
-    let usual = panic::take_hook();
-    panic::set_hook(Box::new(move |info| {
-        let message = info.payload_as_str().unwrap_or_default();
-        if !message.starts_with("failed printing to stdout") {
-            usual(info);
-            return;
-        }
-        if !message.contains("Broken pipe") {
-            // If this fails, too, nobody can be told.
-            _ = writeln!(io::stderr(), "Error: {message}");
-        }
-        process::exit(1);
-    }));
 }

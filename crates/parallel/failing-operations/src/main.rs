@@ -58,7 +58,6 @@ struct Worker {
 }
 
 fn main() -> Result<()> {
-    evidence::end_if_output_fails();
     let args = Args::parse();
 
     // SIGCHLD tells a parent that a child has ended. If whoever starts this
@@ -125,6 +124,8 @@ fn main() -> Result<()> {
     // The verdict demands: each way to fail was noticed, a worker was started
     // for each that failed, and each job has one result, which is the right
     // one.
+    // Only now: until here, a write to a dead worker shall be an error.
+    sigpipe::reset();
     evidence::print(&failures)?;
     evidence::judge(args.workers, started, &failures, &results)
 }

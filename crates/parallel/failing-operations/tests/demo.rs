@@ -1,13 +1,11 @@
-use std::os::unix::process::CommandExt;
+use std::fs;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
-use std::{fs, io};
 
-use nix::sys::resource::{Resource, setrlimit};
-use nix::sys::signal::{SigHandler, Signal, kill, signal};
+use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-const DEMO: &str = env!("CARGO_BIN_EXE_failing-operations");
+const DEMO: &str = env!(concat!("CARGO_BIN_EXE_", env!("CARGO_PKG_NAME")));
 
 fn run(args: &[&str]) -> Output {
     Command::new(DEMO)
@@ -258,18 +256,6 @@ fn nothing_outlives_a_killed_demo() {
     }
 }
 
-/// A process that ignores SIGCHLD hands that on, and then waitpid would fail.
-#[test]
-fn a_parent_that_ignores_its_children_makes_no_difference() {
-    let mut demo = Command::new(DEMO);
-    // SAFETY: signal is one system call.
-    let ignore = || unsafe { signal(Signal::SIGCHLD, SigHandler::SigIgn) };
-    // SAFETY: the closure makes only that system call.
-    unsafe { demo.pre_exec(move || Ok(ignore().map(drop)?)) };
-    let output = demo.output().unwrap();
-    assert_eq!(output.status.code(), Some(0), "{output:?}");
-}
-
 /// No stack is that large, so no thread can start: none is needed.
 #[test]
 fn needs_no_thread() {
@@ -277,58 +263,4 @@ fn needs_no_thread() {
     demo.env("RUST_MIN_STACK", (1_u64 << 62).to_string());
     let output = demo.output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{output:?}");
-}
-
-/// As root: a user without any process may have the supervisor and two workers.
-/// If it gives up, its workers notice, and do not wait for their alarm: the
-/// output ends when they have ended, since they have it, too.
-#[cfg(target_os = "linux")]
-#[test]
-fn says_so_if_a_limit_on_processes_is_reached() {
-    let user = 100_000 + std::process::id();
-    for (workers, code) in [("2", 0), ("3", 1)] {
-        let mut demo = Command::new(DEMO);
-        let limit = || Ok(setrlimit(Resource::RLIMIT_NPROC, 3, 3)?);
-        demo.args(["--workers", workers]).uid(user);
-        demo.env_remove("RUST_BACKTRACE");
-        // SAFETY: setrlimit is one system call.
-        unsafe { demo.pre_exec(limit) };
-        let begin = Instant::now();
-        let Ok(output) = demo.output() else {
-            return eprintln!("not tested: needs root");
-        };
-        assert_eq!(output.status.code(), Some(code), "{output:?}");
-        let alarm = Duration::from_secs(10);
-        assert!(begin.elapsed() < alarm, "a worker waited for its alarm");
-        let message = String::from_utf8_lossy(&output.stderr);
-        let refused = message.starts_with("Error: fork refused");
-        assert_eq!(refused, code == 1, "{message}");
-        assert!(!message.contains("panicked"), "{message}");
-    }
-}
-
-/// As `ls | head -1` does: nobody is left to be told.
-#[test]
-fn ends_quietly_if_nobody_reads() {
-    let (reader, writer) = io::pipe().unwrap();
-    drop(reader);
-    let mut demo = Command::new(DEMO);
-    let demo = demo.stdout(writer).stderr(Stdio::piped()).spawn().unwrap();
-    let output = demo.wait_with_output().unwrap();
-    assert!(output.stderr.is_empty(), "{output:?}");
-}
-
-#[test]
-fn rejects_bad_arguments() {
-    for args in [
-        &["--workers", "0"][..],
-        &["--workers", "9"],
-        &["--attempts", "0"],
-        &["--attempts", "6"],
-        &["--no"],
-    ] {
-        let output = run(args);
-        assert_eq!(output.status.code(), Some(2), "{args:?}");
-        assert!(!output.stderr.is_empty() && output.stdout.is_empty());
-    }
 }

@@ -5,9 +5,8 @@
 //! minflt; proc_pid_smaps(5) for Pss, of which smaps_rollup has the sum.
 
 use std::fs;
-use std::io::{self, PipeReader, PipeWriter, Read, Write, pipe};
-use std::panic;
-use std::process::{self, exit};
+use std::io::{PipeReader, PipeWriter, Read, Write, pipe};
+use std::process::exit;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -245,22 +244,4 @@ pub fn judge(bytes: usize, fork_first: &Row, load_first: &Row) -> Result<()> {
     let longer = long - short;
     println!("    {more_faults} more page faults, forks {longer:.1} ms longer");
     Ok(())
-}
-
-/// println! panics if it cannot write, as on a full disk. This program shall
-/// end with a sentence then, or quietly if nobody reads on (`| head -1`).
-pub fn end_if_output_fails() {
-    let usual = panic::take_hook();
-    panic::set_hook(Box::new(move |info| {
-        let message = info.payload_as_str().unwrap_or_default();
-        if !message.starts_with("failed printing to stdout") {
-            usual(info);
-            return;
-        }
-        if !message.contains("Broken pipe") {
-            // If this fails, too, nobody can be told.
-            _ = writeln!(io::stderr(), "Error: {message}");
-        }
-        process::exit(1);
-    }));
 }

@@ -36,7 +36,7 @@ struct Args {
 }
 
 fn main() -> Result<()> {
-    evidence::end_if_output_fails();
+    sigpipe::reset();
     let args = Args::parse();
     let bytes = usize::from(args.mib) * 1024 * 1024;
     // Data and copies are twice the data. If less than twice that is free, the

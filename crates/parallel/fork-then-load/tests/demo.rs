@@ -6,11 +6,11 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::resource::{Resource, setrlimit};
-use nix::sys::signal::{SigHandler, Signal, kill, signal};
+use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, alarm};
 use procfs::process::{ProcState, Stat, all_processes};
 
-const DEMO: &str = env!("CARGO_BIN_EXE_fork-then-load");
+const DEMO: &str = env!(concat!("CARGO_BIN_EXE_", env!("CARGO_PKG_NAME")));
 
 fn demo(args: &[&str]) -> Command {
     let mut demo = Command::new(DEMO);
@@ -316,42 +316,6 @@ fn wait_until_gone(pid: i32, deadline: Instant) {
     }
 }
 
-/// As root: a user without any process gets the parent and two workers.
-#[test]
-fn says_so_if_fork_is_refused() {
-    let mut limited = demo(&[]);
-    limited.uid(54327);
-    let limit = || Ok(setrlimit(Resource::RLIMIT_NPROC, 3, 3)?);
-    // SAFETY: setrlimit is one system call.
-    unsafe { limited.pre_exec(limit) };
-    let Ok(output) = limited.output() else {
-        return eprintln!("not tested: needs root");
-    };
-    assert_eq!(output.status.code(), Some(1), "{output:?}");
-    let message = String::from_utf8_lossy(&output.stderr);
-    assert!(message.contains("fork refused"), "{message}");
-    let deadline = Instant::now() + Duration::from_secs(10);
-    for process in all_processes().unwrap().flatten() {
-        if process.uid().is_ok_and(|uid| uid == 54327) {
-            wait_until_gone(process.pid, deadline);
-        }
-    }
-}
-
-/// What is ignored is inherited, and then nobody could wait for a child.
-#[test]
-fn a_parent_that_ignores_its_children_makes_no_difference() {
-    let mut ignoring = demo(&["--mib", "16"]);
-    let ignore = || {
-        // SAFETY: ignoring needs no function of this program.
-        unsafe { signal(Signal::SIGCHLD, SigHandler::SigIgn) }?;
-        Ok(())
-    };
-    // SAFETY: a program may call signal between fork and exec.
-    unsafe { ignoring.pre_exec(ignore) };
-    text_of(&ignoring.output().unwrap());
-}
-
 /// It needs four times the data, and is content with just that.
 #[test]
 fn says_so_if_there_is_too_little_memory() {
@@ -373,29 +337,6 @@ fn says_so_if_there_is_too_little_memory() {
                 assert!(output.stdout.is_empty());
             }
         }
-    }
-}
-
-#[test]
-fn ends_quietly_if_nobody_reads() {
-    let (reader, writer) = std::io::pipe().unwrap();
-    drop(reader);
-    let output = demo(&["--mib", "16"]).stdout(writer).output().unwrap();
-    assert!(output.stderr.is_empty(), "{output:?}");
-    assert_eq!(output.status.code(), Some(1), "{output:?}");
-}
-
-#[test]
-fn rejects_bad_arguments() {
-    for args in [
-        &["--mib", "15"][..],
-        &["--mib", "4097"],
-        &["--mib", "x"],
-        &["--no"],
-    ] {
-        let output = run(args);
-        assert_eq!(output.status.code(), Some(2), "{args:?}");
-        assert!(!output.stderr.is_empty() && output.stdout.is_empty());
     }
 }
 

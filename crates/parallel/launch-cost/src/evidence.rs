@@ -3,9 +3,7 @@
 //! Sources: the methods are those of lmbench, in its lat_proc.c: fork and
 //! exit, and fork and exec; proc_pid_statm(5) for RSS.
 
-use std::io::{self, Write};
 use std::panic::{self, UnwindSafe, catch_unwind};
-use std::process;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
@@ -198,22 +196,4 @@ pub fn judge(
     println!("in order, by the 10th percentiles:");
     println!("{order}");
     Ok(())
-}
-
-/// println! panics if it cannot write, as on a full disk. This program shall
-/// end with a sentence then, or quietly if nobody reads on (`| head -1`).
-pub fn end_if_output_fails() {
-    let usual = panic::take_hook();
-    panic::set_hook(Box::new(move |info| {
-        let message = info.payload_as_str().unwrap_or_default();
-        if !message.starts_with("failed printing to stdout") {
-            usual(info);
-            return;
-        }
-        if !message.contains("Broken pipe") {
-            // If this fails, too, nobody can be told.
-            _ = writeln!(io::stderr(), "Error: {message}");
-        }
-        process::exit(1);
-    }));
 }

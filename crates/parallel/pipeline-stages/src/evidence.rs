@@ -1,9 +1,6 @@
 //! Who worked on which sentence when, and whether that is a pipeline.
 
 use std::collections::HashMap;
-use std::io::{self, Write};
-use std::panic;
-use std::process;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -162,22 +159,4 @@ pub fn judge(
         "that is nearer to all threads together than to the busiest one"
     );
     Ok(())
-}
-
-/// println! panics if it cannot write, as on a full disk. This program shall
-/// end with a sentence then, or quietly if nobody reads on (`| head -1`).
-pub fn end_if_output_fails() {
-    let usual = panic::take_hook();
-    panic::set_hook(Box::new(move |info| {
-        let message = info.payload_as_str().unwrap_or_default();
-        if !message.starts_with("failed printing to stdout") {
-            usual(info);
-            return;
-        }
-        if !message.contains("Broken pipe") {
-            // If this fails, too, nobody can be told.
-            _ = writeln!(io::stderr(), "Error: {message}");
-        }
-        process::exit(1);
-    }));
 }

@@ -59,7 +59,7 @@ struct Words {
 }
 
 fn main() -> Result<()> {
-    evidence::end_if_output_fails();
+    sigpipe::reset();
     let args = Args::parse();
     // A channel has two ends: a sender, and a receiver.
     let (to_split, sentences) = sync_channel::<Sentence>(args.bound.into());

@@ -1,13 +1,10 @@
 use std::fs;
 use std::io;
-use std::os::unix::process::CommandExt;
 use std::process::{Command, Output, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use nix::sys::resource::{Resource, setrlimit};
-
-const DEMO: &str = env!("CARGO_BIN_EXE_pipeline-stages");
+const DEMO: &str = env!(concat!("CARGO_BIN_EXE_", env!("CARGO_PKG_NAME")));
 
 /// Runs it; ends it after 20 s, so that no test waits for ever.
 fn run_command(command: &mut Command) -> io::Result<Output> {
@@ -236,73 +233,4 @@ fn one_core_is_enough() {
         return eprintln!("not tested: core 0 is not ours");
     }
     assert_eq!(output.status.code(), Some(0), "{output:?}");
-}
-
-/// Exit code 1 and a sentence: neither a panic, nor a wait for ever.
-fn assert_refused(output: &Output) {
-    assert_eq!(output.status.code(), Some(1), "{output:?}");
-    let message = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        message.starts_with("Error: cannot start a thread\n"),
-        "{message}"
-    );
-    assert!(!message.contains("panicked"), "{message}");
-    assert!(output.stdout.is_empty(), "{output:?}");
-}
-
-/// No stack is that large, so the first thread cannot start.
-#[test]
-fn says_so_if_no_thread_can_start() {
-    let mut demo = Command::new(DEMO);
-    demo.env("RUST_MIN_STACK", (1_u64 << 62).to_string());
-    assert_refused(&run_command(&mut demo).unwrap());
-}
-
-/// There is room for one stack, but not for two: the thread that reads has
-/// started when the next one cannot.
-#[cfg(target_os = "linux")]
-#[test]
-fn nobody_waits_if_a_later_thread_cannot_start() {
-    let mut demo = Command::new(DEMO);
-    demo.env("RUST_MIN_STACK", (1_u64 << 30).to_string());
-    let room = 3_u64 << 29;
-    // SAFETY: setrlimit is one system call.
-    unsafe {
-        demo.pre_exec(move || Ok(setrlimit(Resource::RLIMIT_AS, room, room)?))
-    };
-    assert_refused(&run_command(&mut demo).unwrap());
-}
-
-/// As root: a user without any process gets main and one or two more threads.
-#[cfg(target_os = "linux")]
-#[test]
-fn nobody_waits_if_a_limit_on_threads_is_reached() {
-    for allowed in [1, 2, 3] {
-        let mut demo = Command::new(DEMO);
-        demo.args(["--workers", "2"]);
-        demo.uid(20_000 + std::process::id() % 40_000); // nobody else's
-        let limit =
-            move || Ok(setrlimit(Resource::RLIMIT_NPROC, allowed, allowed)?);
-        // SAFETY: setrlimit is one system call.
-        unsafe { demo.pre_exec(limit) };
-        let Ok(output) = run_command(&mut demo) else {
-            return eprintln!("not tested: needs root");
-        };
-        assert_refused(&output);
-    }
-}
-
-#[test]
-fn rejects_bad_arguments() {
-    for args in [
-        &["--workers", "0"][..],
-        &["--workers", "9"],
-        &["--bound", "0"],
-        &["--bound", "11"],
-        &["--no"],
-    ] {
-        let output = run(args);
-        assert_eq!(output.status.code(), Some(2), "{args:?}");
-        assert!(!output.stderr.is_empty() && output.stdout.is_empty());
-    }
 }

@@ -4,8 +4,6 @@
 //! Status for Commands"; <bits/waitstatus.h> of the GNU C library for the bits.
 
 use std::env;
-use std::io::{self, Write};
-use std::panic;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::{self, Command, Stdio};
@@ -123,22 +121,4 @@ pub fn file_of_this_program() -> PathBuf {
         eprintln!("cannot run here: {why}");
         process::exit(77)
     })
-}
-
-/// println! panics if it cannot write, as on a full disk. This program shall
-/// end with a sentence then, or quietly if nobody reads on (`| head -1`).
-pub fn end_if_output_fails() {
-    let usual = panic::take_hook();
-    panic::set_hook(Box::new(move |info| {
-        let message = info.payload_as_str().unwrap_or_default();
-        if !message.starts_with("failed printing to stdout") {
-            usual(info);
-            return;
-        }
-        if !message.contains("Broken pipe") {
-            // If this fails, too, nobody can be told.
-            _ = writeln!(io::stderr(), "Error: {message}");
-        }
-        process::exit(1);
-    }));
 }

@@ -48,7 +48,7 @@ struct Args {
 }
 
 fn main() -> Result<()> {
-    evidence::end_if_output_fails();
+    sigpipe::reset();
     let args = Args::parse();
     if let Some(way) = args.end {
         evidence::leave_no_core_file()?;

@@ -1,11 +1,8 @@
-use std::io::pipe;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Output};
 use std::{env, fs, process};
 
-use nix::sys::signal::{SigHandler, Signal, signal};
-
-const DEMO: &str = env!("CARGO_BIN_EXE_exit-status");
+const DEMO: &str = env!(concat!("CARGO_BIN_EXE_", env!("CARGO_PKG_NAME")));
 
 /// Each way to end, and the status word of it.
 const WAYS: [(&str, i32); 8] = [
@@ -158,45 +155,4 @@ fn believes_no_wrong_shell() {
     let error = String::from_utf8_lossy(&output.stderr);
     let complaint = "Error: exit-7: $? is 7 by the status word, but 0 in sh";
     assert!(error.starts_with(complaint), "{output:?}");
-}
-
-/// A signal that is ignored stays so over fork and exec.
-#[test]
-fn works_where_signals_are_ignored() {
-    for ignored in [
-        Signal::SIGCHLD,
-        Signal::SIGPIPE,
-        Signal::SIGFPE,
-        Signal::SIGABRT,
-    ] {
-        let ignore = move || {
-            // SAFETY: this installs no function that could run at a bad moment.
-            unsafe { signal(ignored, SigHandler::SigIgn) }?;
-            Ok(())
-        };
-        let mut demo = Command::new(DEMO);
-        // SAFETY: after the fork this calls sigaction only.
-        let output = unsafe { demo.pre_exec(ignore) }.output().unwrap();
-        let text = stdout(&output);
-        assert_eq!(rows(&text).len(), WAYS.len(), "{text}");
-    }
-}
-
-/// As `ls | head -1` does, if head has seen enough.
-#[test]
-fn ends_quietly_if_nobody_reads() {
-    let (reader, writer) = pipe().unwrap();
-    drop(reader);
-    let output = Command::new(DEMO).stdout(writer).output().unwrap();
-    assert_eq!(output.status.code(), Some(1), "{output:?}");
-    assert!(output.stderr.is_empty(), "{output:?}");
-}
-
-#[test]
-fn rejects_bad_arguments() {
-    for args in [&["--end", "well"][..], &["--end"], &["--no"]] {
-        let output = run(args);
-        assert_eq!(output.status.code(), Some(2), "{args:?}");
-        assert!(!output.stderr.is_empty() && output.stdout.is_empty());
-    }
 }

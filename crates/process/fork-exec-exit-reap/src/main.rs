@@ -14,10 +14,8 @@
 
 use std::ffi::CString;
 use std::fs;
-use std::io::{self, Write};
-use std::panic;
 use std::path::Path;
-use std::process::{self, exit};
+use std::process::exit;
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
@@ -38,7 +36,7 @@ struct Args {
 }
 
 fn main() -> Result<()> {
-    end_if_output_fails();
+    sigpipe::reset();
     let args = Args::parse();
     if !Path::new("/proc/self/status").exists() {
         eprintln!("cannot run here: it reads names from /proc, as on Linux");
@@ -139,22 +137,4 @@ fn read_status(process: Pid, field: &str) -> Result<String> {
         }
     }
     bail!("no {field} in /proc/{process}/status")
-}
-
-/// println! panics if it cannot write, as on a full disk. This program shall
-/// end with a sentence then, or quietly if nobody reads on (`| head -1`).
-fn end_if_output_fails() {
-    let usual = panic::take_hook();
-    panic::set_hook(Box::new(move |info| {
-        let message = info.payload_as_str().unwrap_or_default();
-        if !message.starts_with("failed printing to stdout") {
-            usual(info);
-            return;
-        }
-        if !message.contains("Broken pipe") {
-            // If this fails, too, nobody can be told.
-            _ = writeln!(io::stderr(), "Error: {message}");
-        }
-        process::exit(1);
-    }));
 }

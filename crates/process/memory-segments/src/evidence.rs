@@ -6,9 +6,8 @@
 //! malloc(3) on MMAP_THRESHOLD.
 
 use std::fs::{metadata, read_to_string};
-use std::io::{self, IsTerminal, Write, stdin};
-use std::panic;
-use std::process::{self, exit};
+use std::io::{IsTerminal, stdin};
+use std::process::exit;
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::Signal;
@@ -173,22 +172,4 @@ fn human(bytes: usize) -> String {
         number /= 1024.0;
     }
     format!("{number:.1} TiB")
-}
-
-/// println! panics if it cannot write, as on a full disk. This program shall
-/// end with a sentence then, or quietly if nobody reads on (`| head -1`).
-pub fn end_if_output_fails() {
-    let usual = panic::take_hook();
-    panic::set_hook(Box::new(move |info| {
-        let message = info.payload_as_str().unwrap_or_default();
-        if !message.starts_with("failed printing to stdout") {
-            usual(info);
-            return;
-        }
-        if !message.contains("Broken pipe") {
-            // If this fails, too, nobody can be told.
-            _ = writeln!(io::stderr(), "Error: {message}");
-        }
-        process::exit(1);
-    }));
 }

@@ -2,12 +2,9 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
-use std::os::unix::process::CommandExt;
 use std::process::{Command, Output, Stdio};
 
-use nix::sys::signal::{SigHandler, Signal, signal};
-
-const DEMO: &str = env!("CARGO_BIN_EXE_memory-segments");
+const DEMO: &str = env!(concat!("CARGO_BIN_EXE_", env!("CARGO_PKG_NAME")));
 
 fn run(args: &[&str]) -> Output {
     let mut demo = Command::new(DEMO);
@@ -340,24 +337,6 @@ fn a_file_as_large_as_the_bss_is_noticed() {
     assert_eq!(error, sentence);
 }
 
-/// So starts a demo whose parent ignores SIGCHLD.
-fn ignore_sigchld() -> std::io::Result<()> {
-    // SAFETY: ignoring needs no function of this program.
-    unsafe { signal(Signal::SIGCHLD, SigHandler::SigIgn) }?;
-    Ok(())
-}
-
-/// What is ignored is inherited, and then nobody could wait for a child.
-#[test]
-fn a_parent_that_ignores_its_children_makes_no_difference() {
-    let mut demo = Command::new(DEMO);
-    demo.stdin(Stdio::null());
-    // SAFETY: a program may call signal between fork and exec.
-    unsafe { demo.pre_exec(ignore_sigchld) };
-    let output = demo.output().unwrap();
-    assert_eq!(output.status.code(), Some(0), "{output:?}");
-}
-
 #[test]
 fn says_that_there_is_no_proc() {
     let hidden = "mount -t tmpfs none /proc || exit; echo hidden; exec \"$0\"";
@@ -384,18 +363,4 @@ fn leaves_no_core_file() {
         script(&go).status.success(),
         "only an empty folder can be removed"
     );
-}
-
-#[test]
-fn rejects_bad_arguments() {
-    for args in [
-        &["--heap", "0"][..],
-        &["--heap", "100000001"],
-        &["--heap", "x"],
-        &["--no"],
-    ] {
-        let output = run(args);
-        assert_eq!(output.status.code(), Some(2), "{args:?}");
-        assert!(!output.stderr.is_empty() && output.stdout.is_empty());
-    }
 }

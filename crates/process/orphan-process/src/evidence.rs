@@ -3,10 +3,6 @@
 //! Sources: wait(2), "Notes"; PR_SET_CHILD_SUBREAPER(2const);
 //! find_new_reaper in the kernel's kernel/exit.c.
 
-use std::io::{self, Write};
-use std::panic;
-use std::process;
-
 use anyhow::{Result, ensure};
 use nix::errno::Errno;
 use nix::sys::wait::WaitStatus;
@@ -120,22 +116,4 @@ pub fn judge(family: &Family, adopt: bool) -> Result<()> {
     println!("parent of {child} after:  {after}, {kind}, {not}the grandparent");
     println!("waitpid({child}) by the grandparent, {grandparent}: {reaped:?}");
     Ok(())
-}
-
-/// println! panics if it cannot write, as on a full disk. This program shall
-/// end with a sentence then, or quietly if nobody reads on (`| head -1`).
-pub fn end_if_output_fails() {
-    let usual = panic::take_hook();
-    panic::set_hook(Box::new(move |info| {
-        let message = info.payload_as_str().unwrap_or_default();
-        if !message.starts_with("failed printing to stdout") {
-            usual(info);
-            return;
-        }
-        if !message.contains("Broken pipe") {
-            // If this fails, too, nobody can be told.
-            _ = writeln!(io::stderr(), "Error: {message}");
-        }
-        process::exit(1);
-    }));
 }

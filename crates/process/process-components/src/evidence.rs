@@ -4,9 +4,7 @@
 //! credentials(7) for the IDs, errno(3).
 
 use std::collections::BTreeMap;
-use std::io::{self, Write};
 use std::os::fd::RawFd;
-use std::panic;
 use std::path::Path;
 use std::{fs, process, ptr};
 
@@ -269,22 +267,4 @@ pub fn judge(
         opened.socket
     );
     Ok(())
-}
-
-/// println! panics if it cannot write, as on a full disk. This program shall
-/// end with a sentence then, or quietly if nobody reads on (`| head -1`).
-pub fn end_if_output_fails() {
-    let usual = panic::take_hook();
-    panic::set_hook(Box::new(move |info| {
-        let message = info.payload_as_str().unwrap_or_default();
-        if !message.starts_with("failed printing to stdout") {
-            usual(info);
-            return;
-        }
-        if !message.contains("Broken pipe") {
-            // If this fails, too, nobody can be told.
-            _ = writeln!(io::stderr(), "Error: {message}");
-        }
-        process::exit(1);
-    }));
 }

@@ -34,7 +34,7 @@ struct Args {}
 extern "C" fn handler(_signal: c_int) {}
 
 fn main() -> Result<()> {
-    evidence::end_if_output_fails();
+    sigpipe::reset();
     Args::parse();
     let before = evidence::look()?; // reads /proc
 

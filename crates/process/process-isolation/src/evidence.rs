@@ -3,10 +3,6 @@
 //! Sources: fork(2), "Notes", for copy on write; getrusage(2) for ru_minflt;
 //! core(5); do_wp_page in the kernel's mm/memory.c, which copies the page.
 
-use std::io::{self, Write};
-use std::panic;
-use std::process;
-
 use anyhow::{Result, ensure};
 use nix::sys::resource::{Resource, UsageWho, getrusage, setrlimit};
 use nix::sys::wait::WaitStatus;
@@ -63,22 +59,4 @@ pub fn judge_writes(child: WaitStatus, blocks: &[Vec<u8>]) -> Result<()> {
     println!("pages copied for the child: {pages}");
     println!("pages in which the parent still reads 1: {unchanged}\n");
     Ok(())
-}
-
-/// println! panics if it cannot write, as on a full disk. This program shall
-/// end with a sentence then, or quietly if nobody reads on (`| head -1`).
-pub fn end_if_output_fails() {
-    let usual = panic::take_hook();
-    panic::set_hook(Box::new(move |info| {
-        let message = info.payload_as_str().unwrap_or_default();
-        if !message.starts_with("failed printing to stdout") {
-            usual(info);
-            return;
-        }
-        if !message.contains("Broken pipe") {
-            // If this fails, too, nobody can be told.
-            _ = writeln!(io::stderr(), "Error: {message}");
-        }
-        process::exit(1);
-    }));
 }

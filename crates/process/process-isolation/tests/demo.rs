@@ -7,14 +7,11 @@ use std::{fs, io};
 use nix::sys::ptrace::{
     Event, Options, cont, getevent, getsiginfo, setoptions, traceme,
 };
-use nix::sys::resource::Resource::RLIMIT_NPROC;
-use nix::sys::resource::setrlimit;
 use nix::sys::signal::Signal::{self, SIGSEGV, SIGSTOP};
-use nix::sys::signal::{SigHandler, signal};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-const DEMO: &str = env!("CARGO_BIN_EXE_process-isolation");
+const DEMO: &str = env!(concat!("CARGO_BIN_EXE_", env!("CARGO_PKG_NAME")));
 
 fn run(args: &[&str]) -> Output {
     Command::new(DEMO)
@@ -123,70 +120,6 @@ fn runs_on_a_small_stack() {
     assert_eq!(output.status.code(), Some(0), "{output:?}");
 }
 
-/// So starts a demo whose parent ignores SIGCHLD.
-fn ignore_sigchld() -> std::io::Result<()> {
-    // SAFETY: ignoring needs no function of this program.
-    unsafe { signal(Signal::SIGCHLD, SigHandler::SigIgn) }?;
-    Ok(())
-}
-
-/// What is ignored is inherited, and then nobody could wait for a child.
-#[test]
-fn a_parent_that_ignores_its_children_makes_no_difference() {
-    let mut demo = Command::new(DEMO);
-    demo.stdin(Stdio::null());
-    // SAFETY: a program may call signal between fork and exec.
-    unsafe { demo.pre_exec(ignore_sigchld) };
-    let output = demo.output().unwrap();
-    assert_eq!(output.status.code(), Some(0), "{output:?}");
-}
-
-/// Exit code 1, and one sentence: neither a panic nor a wait for ever.
-fn assert_refused(output: &Output, why: &str) {
-    assert_eq!(output.status.code(), Some(1), "{output:?}");
-    let message = String::from_utf8_lossy(&output.stderr);
-    assert!(message.starts_with(&format!("Error: {why}")), "{message}");
-    assert!(!message.contains("panicked"), "{message}");
-}
-
-/// No stack is that large, so the thread cannot start, whatever the limits.
-#[test]
-fn says_so_if_a_thread_cannot_start() {
-    let mut demo = Command::new(DEMO);
-    demo.env("RUST_MIN_STACK", (1_u64 << 62).to_string());
-    let output = demo.env_remove("RUST_BACKTRACE").output().unwrap();
-    assert_refused(&output, "cannot start a thread");
-    let message = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(message.lines().count(), 1, "{message}");
-}
-
-/// As root: a user without any process gets one process, then two.
-#[test]
-fn says_so_if_a_limit_on_processes_is_reached() {
-    for (limit, why) in [(1, "fork refused"), (2, "cannot start a thread")] {
-        let mut demo = Command::new(DEMO);
-        let limit = move || Ok(setrlimit(RLIMIT_NPROC, limit, limit)?);
-        demo.uid(54321).env_remove("RUST_BACKTRACE");
-        // SAFETY: setrlimit is one system call.
-        unsafe { demo.pre_exec(limit) };
-        let Ok(output) = demo.output() else {
-            return eprintln!("not tested: needs root");
-        };
-        assert_refused(&output, why);
-    }
-}
-
-/// As `ls | head -1` does: nobody is left to be told.
-#[test]
-fn ends_quietly_if_nobody_reads() {
-    let (reader, writer) = io::pipe().unwrap();
-    drop(reader);
-    let mut demo = Command::new(DEMO);
-    let demo = demo.stdout(writer).stderr(Stdio::piped()).spawn().unwrap();
-    let output = demo.wait_with_output().unwrap();
-    assert!(output.stderr.is_empty(), "{output:?}");
-}
-
 /// Even if the shell allows one.
 #[test]
 fn the_crashes_leave_no_core_file() {
@@ -274,18 +207,4 @@ fn trace(pages: &str) -> Option<Seen> {
     }
     seen.output = io::read_to_string(demo.stdout.take().unwrap()).unwrap();
     Some(seen)
-}
-
-#[test]
-fn rejects_bad_arguments() {
-    for args in [
-        &["--pages", "0"][..],
-        &["--pages", "101"],
-        &["--pages", "x"],
-        &["--no"],
-    ] {
-        let output = run(args);
-        assert_eq!(output.status.code(), Some(2), "{args:?}");
-        assert!(!output.stderr.is_empty() && output.stdout.is_empty());
-    }
 }

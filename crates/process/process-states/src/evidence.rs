@@ -5,8 +5,6 @@
 //! for SCHED_OTHER.
 
 use std::fs;
-use std::io::{self, Write};
-use std::panic;
 use std::process;
 use std::thread::yield_now;
 use std::time::{Duration, Instant};
@@ -257,22 +255,4 @@ pub fn share_one_core() -> Result<usize> {
 pub fn share_one_core() -> Result<usize> {
     eprintln!("cannot run here: it pins processes to a core, as on Linux only");
     std::process::exit(77)
-}
-
-/// println! panics if it cannot write, as on a full disk. This program shall
-/// end with a sentence then, or quietly if nobody reads on (`| head -1`).
-pub fn end_if_output_fails() {
-    let usual = panic::take_hook();
-    panic::set_hook(Box::new(move |info| {
-        let message = info.payload_as_str().unwrap_or_default();
-        if !message.starts_with("failed printing to stdout") {
-            usual(info);
-            return;
-        }
-        if !message.contains("Broken pipe") {
-            // If this fails, too, nobody can be told.
-            _ = writeln!(io::stderr(), "Error: {message}");
-        }
-        process::exit(1);
-    }));
 }

@@ -40,7 +40,7 @@ struct Args {
 }
 
 fn main() -> Result<()> {
-    evidence::end_if_output_fails();
+    sigpipe::reset();
     let args = Args::parse();
     let delay = Duration::from_secs(args.delay);
 

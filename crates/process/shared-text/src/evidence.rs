@@ -6,10 +6,8 @@
 use std::collections::BTreeMap;
 use std::env::current_exe;
 use std::fs;
-use std::io::{self, Write};
-use std::panic;
 use std::path::Path;
-use std::process::{self, exit, id};
+use std::process::{exit, id};
 
 use anyhow::{Context, Result, ensure};
 
@@ -171,22 +169,4 @@ pub fn judge(copies: &Copies) -> Result<()> {
     println!("\n{processes} processes run this program. In memory there are");
     println!("{text:.2} copies of its text, and {data:.2} copies of its data.");
     Ok(())
-}
-
-/// println! panics if it cannot write, as on a full disk. This program shall
-/// end with a sentence then, or quietly if nobody reads on (`| head -1`).
-pub fn end_if_output_fails() {
-    let usual = panic::take_hook();
-    panic::set_hook(Box::new(move |info| {
-        let message = info.payload_as_str().unwrap_or_default();
-        if !message.starts_with("failed printing to stdout") {
-            usual(info);
-            return;
-        }
-        if !message.contains("Broken pipe") {
-            // If this fails, too, nobody can be told.
-            _ = writeln!(io::stderr(), "Error: {message}");
-        }
-        process::exit(1);
-    }));
 }

@@ -2,9 +2,6 @@
 //!
 //! Sources: signal(7); signal-safety(7); sigaction(2), "EINVAL"; sigpending(2).
 
-use std::io::{self, Write};
-use std::panic;
-use std::process;
 use std::sync::atomic::Ordering;
 
 use anyhow::{Result, bail, ensure};
@@ -90,22 +87,4 @@ pub fn judge(ends: &[End]) -> Result<()> {
     println!("{} of {children} survived: {survived}", survivors.len());
     println!("{} of {children} were killed: {killed}", dead.len());
     Ok(())
-}
-
-/// println! panics if it cannot write, as on a full disk. This program shall
-/// end with a sentence then, or quietly if nobody reads on (`| head -1`).
-pub fn end_if_output_fails() {
-    let usual = panic::take_hook();
-    panic::set_hook(Box::new(move |info| {
-        let message = info.payload_as_str().unwrap_or_default();
-        if !message.starts_with("failed printing to stdout") {
-            usual(info);
-            return;
-        }
-        if !message.contains("Broken pipe") {
-            // If this fails, too, nobody can be told.
-            _ = writeln!(io::stderr(), "Error: {message}");
-        }
-        process::exit(1);
-    }));
 }

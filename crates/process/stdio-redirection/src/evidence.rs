@@ -5,12 +5,11 @@
 
 use std::env;
 use std::fs;
-use std::io::{self, PipeReader, PipeWriter, Write, pipe, read_to_string};
+use std::io::{PipeReader, PipeWriter, Write, pipe, read_to_string};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::PermissionsExt;
-use std::panic;
 use std::path::Path;
-use std::process::{self, Command, Stdio, exit};
+use std::process::{Command, Stdio, exit};
 use std::thread::yield_now;
 use std::time::{Duration, Instant};
 
@@ -223,22 +222,4 @@ pub fn judge(
     println!("{pipe} was 1 of sort and 0 of uniq; both exited with 0");
     println!("sh -c 'sort < words.txt | uniq -c' gives the same {lines} lines");
     Ok(())
-}
-
-/// println! panics if it cannot write, as on a full disk. This program shall
-/// end with a sentence then, or quietly if nobody reads on (`| head -1`).
-pub fn end_if_output_fails() {
-    let usual = panic::take_hook();
-    panic::set_hook(Box::new(move |info| {
-        let message = info.payload_as_str().unwrap_or_default();
-        if !message.starts_with("failed printing to stdout") {
-            usual(info);
-            return;
-        }
-        if !message.contains("Broken pipe") {
-            // If this fails, too, nobody can be told.
-            _ = writeln!(io::stderr(), "Error: {message}");
-        }
-        process::exit(1);
-    }));
 }

@@ -49,7 +49,7 @@ struct Files {
 }
 
 fn main() -> Result<()> {
-    evidence::end_if_output_fails();
+    sigpipe::reset();
     let args = Args::parse();
     evidence::go_to_folder_of_words()?; // exits 77 where it cannot run
 

@@ -2,14 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::io::pipe;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, Output, Stdio};
 use std::{env, fs, path::PathBuf, process};
 
-use nix::sys::signal::{SigHandler, Signal, signal};
-
-const DEMO: &str = env!("CARGO_BIN_EXE_stdio-redirection");
+const DEMO: &str = env!(concat!("CARGO_BIN_EXE_", env!("CARGO_PKG_NAME")));
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src");
 
 /// The demo, which would not hang for ever.
@@ -305,55 +301,5 @@ fn says_so_where_there_are_no_such_programs() {
     for complaint in ["sort: ENOENT", "uniq: ENOENT", "Error: "] {
         let said = error.lines().any(|line| line.starts_with(complaint));
         assert!(said, "{complaint}: {output:?}");
-    }
-}
-
-/// A signal that is ignored stays so over fork and exec.
-fn ignoring(mut demo: Command, ignored: Signal) -> Output {
-    let ignore = move || {
-        // SAFETY: this installs no function that could run at a bad moment.
-        unsafe { signal(ignored, SigHandler::SigIgn) }?;
-        Ok(())
-    };
-    // SAFETY: after the fork this calls sigaction only.
-    unsafe { demo.pre_exec(ignore) }.output().unwrap()
-}
-
-#[test]
-fn works_where_signals_are_ignored() {
-    for ignored in [Signal::SIGCHLD, Signal::SIGPIPE] {
-        stdout(&ignoring(Command::new(DEMO), ignored));
-    }
-    // Bit 12 of the mask is SIGPIPE, bit 16 SIGCHLD: neither is ignored.
-    let look = "grep SigIgn /proc/$$/status >$out/ignored-$$; exec";
-    let sort_script = format!("{look} sort \"$@\"");
-    let uniq_script = format!("{look} uniq \"$@\"");
-    let scripts = Scripts::new("signals", &sort_script, &uniq_script);
-    let text = stdout(&scripts.run(&[]));
-    for process in ["sort", "uniq"] {
-        let pid = table(&text, process).pid;
-        let line = scripts.lines(format!("ignored-{pid}"))[0].clone();
-        let mask = line.split_whitespace().last().unwrap();
-        let mask = u64::from_str_radix(mask, 16).unwrap();
-        assert_eq!(mask & ((1 << 12) | (1 << 16)), 0, "{process}: {line}");
-    }
-}
-
-/// As `ls | head -1` does, if head has seen enough.
-#[test]
-fn ends_quietly_if_nobody_reads() {
-    let (reader, writer) = pipe().unwrap();
-    drop(reader);
-    let output = Command::new(DEMO).stdout(writer).output().unwrap();
-    assert_eq!(output.status.signal(), Some(13), "SIGPIPE: {output:?}");
-    assert!(output.stderr.is_empty(), "{output:?}");
-}
-
-#[test]
-fn rejects_bad_arguments() {
-    for args in [&["--leak-pipe", "3"][..], &["--leak-pipe=yes"], &["--no"]] {
-        let output = demo(args).output().unwrap();
-        assert_eq!(output.status.code(), Some(2), "{args:?}");
-        assert!(!output.stderr.is_empty() && output.stdout.is_empty());
     }
 }

@@ -42,7 +42,7 @@ struct Args {
 }
 
 fn main() -> Result<()> {
-    evidence::end_if_output_fails();
+    sigpipe::reset();
     let args = Args::parse();
     evidence::need_proc()?;
 

@@ -3,8 +3,7 @@
 //! Sources: waitid(2) for WNOWAIT; wait(2), "Notes", for what stays of a
 //! zombie; ps(1), "PROCESS STATE CODES".
 
-use std::io::{self, IsTerminal, Write, stdin};
-use std::panic;
+use std::io::{IsTerminal, stdin};
 use std::process::{self, Command};
 use std::thread::yield_now;
 use std::time::{Duration, Instant};
@@ -161,22 +160,4 @@ pub fn judge(
     );
     println!("zombies after reaping: {left}");
     Ok(())
-}
-
-/// println! panics if it cannot write, as on a full disk. This program shall
-/// end with a sentence then, or quietly if nobody reads on (`| head -1`).
-pub fn end_if_output_fails() {
-    let usual = panic::take_hook();
-    panic::set_hook(Box::new(move |info| {
-        let message = info.payload_as_str().unwrap_or_default();
-        if !message.starts_with("failed printing to stdout") {
-            usual(info);
-            return;
-        }
-        if !message.contains("Broken pipe") {
-            // If this fails, too, nobody can be told.
-            _ = writeln!(io::stderr(), "Error: {message}");
-        }
-        process::exit(1);
-    }));
 }

@@ -31,7 +31,7 @@ struct Args {
 }
 
 fn main() -> Result<()> {
-    evidence::end_if_output_fails();
+    sigpipe::reset();
     let args = Args::parse();
     evidence::need_process_table()?; // or exits with 77
 

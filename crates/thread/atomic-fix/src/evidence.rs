@@ -1,8 +1,5 @@
 //! How long the ways of counting took, and whether they counted all.
 
-use std::io::{self, Write};
-use std::panic;
-use std::process;
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
@@ -118,22 +115,4 @@ pub fn judge(args: &Args, rows: &[Row; 4]) -> Result<()> {
     let counted = race.counted;
     println!("race counted {counted}: {} lost", expected - counted);
     Ok(())
-}
-
-/// println! panics if it cannot write, as on a full disk. This program shall
-/// end with a sentence then, or quietly if nobody reads on (`| head -1`).
-pub fn end_if_output_fails() {
-    let usual = panic::take_hook();
-    panic::set_hook(Box::new(move |info| {
-        let message = info.payload_as_str().unwrap_or_default();
-        if !message.starts_with("failed printing to stdout") {
-            usual(info);
-            return;
-        }
-        if !message.contains("Broken pipe") {
-            // If this fails, too, nobody can be told.
-            _ = writeln!(io::stderr(), "Error: {message}");
-        }
-        process::exit(1);
-    }));
 }

@@ -1,9 +1,8 @@
 //! What rustc said, and what can be in the way of it.
 
 use std::env;
-use std::io::{self, Write};
-use std::panic;
-use std::process::{self, Command, Output, exit};
+use std::io::{self};
+use std::process::{Command, Output, exit};
 
 use anyhow::Result;
 use nix::sys::signal::{SigHandler, Signal, signal};
@@ -67,22 +66,4 @@ pub fn output_or_exit(twin: io::Result<Output>) -> Output {
     eprint!("cannot run here: no program in {} ", folder.display());
     eprintln!("can run ({error}); set TMPDIR to another folder");
     exit(77);
-}
-
-/// println! panics if it cannot write, as on a full disk. This program shall
-/// end with a sentence then, or quietly if nobody reads on (`| head -1`).
-pub fn end_if_output_fails() {
-    let usual = panic::take_hook();
-    panic::set_hook(Box::new(move |info| {
-        let message = info.payload_as_str().unwrap_or_default();
-        if !message.starts_with("failed printing to stdout") {
-            usual(info);
-            return;
-        }
-        if !message.contains("Broken pipe") {
-            // If this fails, too, nobody can be told.
-            _ = writeln!(io::stderr(), "Error: {message}");
-        }
-        process::exit(1);
-    }));
 }

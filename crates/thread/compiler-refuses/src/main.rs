@@ -72,7 +72,7 @@ struct Args {
 }
 
 fn main() -> Result<()> {
-    evidence::end_if_output_fails();
+    sigpipe::reset();
     let args = Args::parse();
     evidence::make_children_waitable()?; // to get the exit status of rustc
     evidence::exit_unless_rustc_works(rustc());

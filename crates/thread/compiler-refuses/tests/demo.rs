@@ -1,14 +1,10 @@
 #![cfg(unix)]
 
 use std::fs;
-use std::io::pipe;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio, id};
+use std::process::{Command, Output, id};
 
-use nix::sys::signal::{SigHandler, Signal, signal};
-
-const DEMO: &str = env!("CARGO_BIN_EXE_compiler-refuses");
+const DEMO: &str = env!(concat!("CARGO_BIN_EXE_", env!("CARGO_PKG_NAME")));
 
 fn demo(args: &[&str]) -> Command {
     let mut demo = Command::new(DEMO);
@@ -184,38 +180,6 @@ fn says_so_where_there_is_no_rustc() {
     }
 }
 
-/// So starts a demo whose parent ignores SIGCHLD.
-fn ignore_sigchld() -> std::io::Result<()> {
-    // SAFETY: ignoring needs no function of this program.
-    unsafe { signal(Signal::SIGCHLD, SigHandler::SigIgn) }?;
-    Ok(())
-}
-
-/// What is ignored is inherited, and then nobody could wait for rustc.
-#[test]
-fn a_parent_that_ignores_its_children_makes_no_difference() {
-    let mut demo = demo(&[]);
-    // SAFETY: a program may call signal between fork and exec.
-    unsafe { demo.pre_exec(ignore_sigchld) };
-    let output = demo.output().unwrap();
-    assert_eq!(output.status.code(), Some(0), "{output:?}");
-}
-
-#[test]
-fn leaves_nothing_if_nobody_reads() {
-    let folder = new_folder("nobody");
-    let (reader, writer) = pipe().unwrap();
-    drop(reader);
-    let mut demo = demo(&[]);
-    demo.env("TMPDIR", &folder).stdout(writer);
-    let output = demo.stderr(Stdio::piped()).output().unwrap();
-    let left = fs::read_dir(&folder).unwrap().count();
-    fs::remove_dir_all(folder).unwrap();
-    assert!(output.stderr.is_empty(), "{output:?}");
-    assert_eq!(output.status.code(), Some(1), "{output:?}");
-    assert_eq!(left, 0);
-}
-
 #[test]
 fn leaves_nothing_in_the_temp_folder() {
     let folder = new_folder("temp");
@@ -266,20 +230,6 @@ fn says_so_where_no_program_may_run() {
     let expected = format!("no program in {} can run", folder.display());
     assert!(message.contains(&expected), "{message}");
     assert_eq!(message.lines().count(), 1, "{message}");
-}
-
-#[test]
-fn rejects_bad_arguments() {
-    for args in [
-        &["--full"][..],
-        &["--full", "0"],
-        &["--full", "4"],
-        &["--no"],
-    ] {
-        let output = run(args);
-        assert_eq!(output.status.code(), Some(2), "{args:?}");
-        assert!(!output.stderr.is_empty() && output.stdout.is_empty());
-    }
 }
 
 /// It panics where it may start too few threads, and ends with 101 then.

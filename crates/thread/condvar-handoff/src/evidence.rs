@@ -1,9 +1,5 @@
 //! Whether the threads have taken turns.
 
-use std::io::{self, Write};
-use std::panic;
-use std::process;
-
 use anyhow::{Result, ensure};
 
 use crate::{Shared, TURNS};
@@ -47,22 +43,4 @@ pub fn judge(list: &[u8], shared: &Shared, last: u8) -> Result<()> {
     println!("not in turn with the mutex alone: {alone} of {all} entries");
     println!("not in turn with the condition variable: {with_both} of {all}");
     Ok(())
-}
-
-/// println! panics if it cannot write, as on a full disk. This program shall
-/// end with a sentence then, or quietly if nobody reads on (`| head -1`).
-pub fn end_if_output_fails() {
-    let usual = panic::take_hook();
-    panic::set_hook(Box::new(move |info| {
-        let message = info.payload_as_str().unwrap_or_default();
-        if !message.starts_with("failed printing to stdout") {
-            usual(info);
-            return;
-        }
-        if !message.contains("Broken pipe") {
-            // If this fails, too, nobody can be told.
-            _ = writeln!(io::stderr(), "Error: {message}");
-        }
-        process::exit(1);
-    }));
 }

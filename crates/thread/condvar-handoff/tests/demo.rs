@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use nix::libc;
 
-const DEMO: &str = env!("CARGO_BIN_EXE_condvar-handoff");
+const DEMO: &str = env!(concat!("CARGO_BIN_EXE_", env!("CARGO_PKG_NAME")));
 
 fn start(demo: &mut Command) -> Child {
     demo.env_remove("RUST_BACKTRACE")
@@ -138,37 +138,4 @@ fn the_kernel_saw_the_threads_sleep() {
     let Evidence { woken, .. } = evidence(&text, 9);
     assert!(woken > 36, "woken {woken} times for 72 turns");
     assert!(sleeps > woken / 2, "woken {woken} times, {sleeps} sleeps");
-}
-
-/// One sentence and its cause, no panic, and an end.
-fn assert_refused(output: &Output) {
-    assert_eq!(output.status.code(), Some(1), "{output:?}");
-    let message = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        message.starts_with("Error: cannot start a thread\n"),
-        "{message}"
-    );
-    assert!(!message.contains("panicked"), "{message}");
-}
-
-/// No stack is that large, so no thread can start, whatever the limits.
-#[test]
-fn says_so_if_a_thread_cannot_start() {
-    let mut demo = Command::new(DEMO);
-    demo.env("RUST_MIN_STACK", (1_u64 << 62).to_string());
-    assert_refused(&output(start(&mut demo)));
-}
-
-#[test]
-fn rejects_bad_arguments() {
-    for args in [
-        &["--threads", "1"][..],
-        &["--threads", "10"],
-        &["--threads", "x"],
-        &["--no"],
-    ] {
-        let output = run(args);
-        assert_eq!(output.status.code(), Some(2), "{args:?}");
-        assert!(!output.stderr.is_empty() && output.stdout.is_empty());
-    }
 }

@@ -6,10 +6,8 @@
 //! "System Deadlocks", 1971.
 
 use std::fs;
-use std::io::{self, Write};
-use std::panic;
 use std::path::Path;
-use std::process::{self, exit};
+use std::process::exit;
 use std::sync::Mutex;
 use std::thread::sleep;
 use std::time::Duration;
@@ -174,22 +172,4 @@ pub fn judge(
     println!("rounds done in opposite order: {opposite_order} of {all}");
     println!("rounds done in the same order: {same_order} of {all}");
     Ok(())
-}
-
-/// println! panics if it cannot write, as on a full disk. This program shall
-/// end with a sentence then, or quietly if nobody reads on (`| head -1`).
-pub fn end_if_output_fails() {
-    let usual = panic::take_hook();
-    panic::set_hook(Box::new(move |info| {
-        let message = info.payload_as_str().unwrap_or_default();
-        if !message.starts_with("failed printing to stdout") {
-            usual(info);
-            return;
-        }
-        if !message.contains("Broken pipe") {
-            // If this fails, too, nobody can be told.
-            _ = writeln!(io::stderr(), "Error: {message}");
-        }
-        process::exit(1);
-    }));
 }

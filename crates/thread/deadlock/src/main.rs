@@ -44,7 +44,7 @@ struct Args {
 }
 
 fn main() -> Result<()> {
-    evidence::end_if_output_fails();
+    sigpipe::reset();
     let args = Args::parse();
     evidence::exit_unless_the_kernel_tells(); // 77: it cannot run here
 

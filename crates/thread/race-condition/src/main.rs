@@ -9,9 +9,6 @@
 //! Try:      cargo run -p race-condition -- --threads 1   # exits 1: no race
 //! See also: mutex-fix, the same code with a lock.
 
-use std::io::{self, Write};
-use std::panic;
-use std::process;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread;
 use std::time::Duration;
@@ -37,7 +34,7 @@ struct Args {
 }
 
 fn main() -> Result<()> {
-    end_if_output_fails();
+    sigpipe::reset();
     let args = Args::parse();
 
     // Rust lets several threads use an atomic at the same time, since each load
@@ -125,22 +122,4 @@ fn print_row(label: &str, count: u64, expected: u64) {
     let bar = "█".repeat(full);
     let rest = "░".repeat(width as usize - full);
     println!("{label:<16} {count:>9} {bar}{rest}");
-}
-
-/// println! panics if it cannot write, as on a full disk. This program shall
-/// end with a sentence then, or quietly if nobody reads on (`| head -1`).
-fn end_if_output_fails() {
-    let usual = panic::take_hook();
-    panic::set_hook(Box::new(move |info| {
-        let message = info.payload_as_str().unwrap_or_default();
-        if !message.starts_with("failed printing to stdout") {
-            usual(info);
-            return;
-        }
-        if !message.contains("Broken pipe") {
-            // If this fails, too, nobody can be told.
-            _ = writeln!(io::stderr(), "Error: {message}");
-        }
-        process::exit(1);
-    }));
 }

@@ -1,9 +1,5 @@
 //! Draws executions as timelines, counts where they end, and judges.
 
-use std::io::{self, Write};
-use std::panic;
-use std::process;
-
 use anyhow::{Context, Result, ensure};
 
 use crate::Execution;
@@ -228,22 +224,4 @@ pub fn judge_one(one: &Execution, all: &[Execution]) -> Result<()> {
     print!("of all {count} interleavings, ");
     println!("{alike} end at {end}, like this one");
     Ok(())
-}
-
-/// println! panics if it cannot write, as on a full disk. This program shall
-/// end with a sentence then, or quietly if nobody reads on (`| head -1`).
-pub fn end_if_output_fails() {
-    let usual = panic::take_hook();
-    panic::set_hook(Box::new(move |info| {
-        let message = info.payload_as_str().unwrap_or_default();
-        if !message.starts_with("failed printing to stdout") {
-            usual(info);
-            return;
-        }
-        if !message.contains("Broken pipe") {
-            // If this fails, too, nobody can be told.
-            _ = writeln!(io::stderr(), "Error: {message}");
-        }
-        process::exit(1);
-    }));
 }

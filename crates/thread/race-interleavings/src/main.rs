@@ -67,7 +67,7 @@ struct Execution {
 }
 
 fn main() -> Result<()> {
-    evidence::end_if_output_fails();
+    sigpipe::reset();
     let args = Args::parse();
     let program: &[Step] = match args.steps {
         1 => &[&[Load, Add, Store]],

@@ -11,9 +11,7 @@
 //! Try:      cargo run -p semaphore-limit -- --permits 1 # that is a mutex
 //! See also: condvar-handoff, the condition variable alone.
 
-use std::io::{self, Write};
-use std::panic;
-use std::process::{self, exit};
+use std::process::exit;
 use std::sync::{Barrier, Condvar, Mutex};
 use std::thread;
 
@@ -77,7 +75,7 @@ struct Log {
 }
 
 fn main() -> Result<()> {
-    end_if_output_fails();
+    sigpipe::reset();
     let args = Args::parse();
     let semaphore = Semaphore {
         free: Mutex::new(args.permits),
@@ -167,22 +165,4 @@ fn draw_and_count_inside(events: &[Event]) -> u8 {
     }
     println!("{}", row.trim_end());
     most
-}
-
-/// println! panics if it cannot write, as on a full disk. This program shall
-/// end with a sentence then, or quietly if nobody reads on (`| head -1`).
-fn end_if_output_fails() {
-    let usual = panic::take_hook();
-    panic::set_hook(Box::new(move |info| {
-        let message = info.payload_as_str().unwrap_or_default();
-        if !message.starts_with("failed printing to stdout") {
-            usual(info);
-            return;
-        }
-        if !message.contains("Broken pipe") {
-            // If this fails, too, nobody can be told.
-            _ = writeln!(io::stderr(), "Error: {message}");
-        }
-        process::exit(1);
-    }));
 }

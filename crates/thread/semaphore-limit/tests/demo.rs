@@ -8,13 +8,11 @@ use std::time::{Duration, Instant};
 #[cfg(target_os = "linux")]
 use nix::sys::ptrace::{Event, Options, cont, getevent, setoptions, traceme};
 #[cfg(target_os = "linux")]
-use nix::sys::resource::{Resource, setrlimit};
-#[cfg(target_os = "linux")]
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 #[cfg(target_os = "linux")]
 use nix::unistd::Pid;
 
-const DEMO: &str = env!("CARGO_BIN_EXE_semaphore-limit");
+const DEMO: &str = env!(concat!("CARGO_BIN_EXE_", env!("CARGO_PKG_NAME")));
 
 fn demo(args: &[&str]) -> Command {
     let mut demo = Command::new(DEMO);
@@ -202,77 +200,5 @@ fn nobody_goes_inside_before_all_threads_exist() {
         }
         // It fails if the task has just been killed.
         _ = cont(status.pid().unwrap(), None);
-    }
-}
-
-/// Exit code 1 and one sentence: neither a panic nor a wait for ever.
-fn assert_refused(output: &Output) {
-    assert_eq!(output.status.code(), Some(1), "{output:?}");
-    assert!(output.stdout.is_empty(), "{output:?}");
-    let message = String::from_utf8_lossy(&output.stderr);
-    assert!(message.starts_with("Error: cannot start a thread: "));
-    assert_eq!(message.lines().count(), 1, "{message}");
-}
-
-/// No stack is that large, so no thread can start, whatever the limits.
-#[test]
-fn says_so_if_no_thread_can_start() {
-    let mut demo = demo(&[]);
-    demo.env("RUST_MIN_STACK", (1_u64 << 62).to_string());
-    assert_refused(&output_of(demo).unwrap());
-}
-
-/// The first stacks fit into the address space that is allowed. Their threads
-/// wait for one that never starts.
-#[cfg(target_os = "linux")]
-#[test]
-fn nobody_is_left_waiting_if_a_later_thread_cannot_start() {
-    for threads in ["2", "8"] {
-        let mut demo = demo(&["--threads", threads]);
-        demo.env("RUST_MIN_STACK", (1_u64 << 28).to_string());
-        let set = || Ok(setrlimit(Resource::RLIMIT_AS, 1 << 30, 1 << 30)?);
-        // SAFETY: setrlimit is one system call.
-        unsafe { demo.pre_exec(set) };
-        let output = output_of(demo).unwrap();
-        if threads == "2" {
-            assert_eq!(output.status.code(), Some(0), "{output:?}");
-        } else {
-            assert_refused(&output);
-        }
-    }
-}
-
-/// As root: a user without any process gets one task, or some, or enough.
-#[cfg(target_os = "linux")]
-#[test]
-fn says_so_if_a_limit_on_processes_is_reached() {
-    for limit in 1..=9 {
-        let mut demo = demo(&[]);
-        demo.uid(54_331);
-        let set = move || Ok(setrlimit(Resource::RLIMIT_NPROC, limit, limit)?);
-        // SAFETY: setrlimit is one system call.
-        unsafe { demo.pre_exec(set) };
-        let Ok(output) = output_of(demo) else {
-            return eprintln!("not tested: needs root");
-        };
-        if limit == 9 {
-            assert_eq!(output.status.code(), Some(0), "{output:?}");
-        } else {
-            assert_refused(&output);
-        }
-    }
-}
-
-#[test]
-fn rejects_bad_arguments() {
-    for args in [
-        &["--threads", "0"][..],
-        &["--permits", "10"],
-        &["--permits", "x"],
-        &["--no"],
-    ] {
-        let output = run(args);
-        assert_eq!(output.status.code(), Some(2), "{args:?}");
-        assert!(!output.stderr.is_empty() && output.stdout.is_empty());
     }
 }

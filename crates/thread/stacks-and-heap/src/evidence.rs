@@ -2,8 +2,7 @@
 //!
 //! Sources: fork(2); pthreads(7), for what threads share.
 
-use std::io::{self, IsTerminal, Write, stdin};
-use std::panic;
+use std::io::{IsTerminal, stdin};
 use std::process;
 use std::ptr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -121,22 +120,4 @@ pub fn judge(
     print!("stacks: {stacks}, as no two local variables are closer than ");
     println!("{apart} KiB,\n        and a thread's stack has {size} KiB");
     Ok(())
-}
-
-/// println! panics if it cannot write, as on a full disk. This program shall
-/// end with a sentence then, or quietly if nobody reads on (`| head -1`).
-pub fn end_if_output_fails() {
-    let usual = panic::take_hook();
-    panic::set_hook(Box::new(move |info| {
-        let message = info.payload_as_str().unwrap_or_default();
-        if !message.starts_with("failed printing to stdout") {
-            usual(info);
-            return;
-        }
-        if !message.contains("Broken pipe") {
-            // If this fails, too, nobody can be told.
-            _ = writeln!(io::stderr(), "Error: {message}");
-        }
-        process::exit(1);
-    }));
 }

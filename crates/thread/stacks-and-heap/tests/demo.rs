@@ -1,17 +1,13 @@
 #![cfg(target_os = "linux")] // it looks into /proc, and limits memory
 
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Write, pipe};
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::FileExt;
-use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Output, Stdio};
 use std::thread::yield_now;
 use std::time::{Duration, Instant};
 
-use nix::sys::resource::{Resource, setrlimit};
-use nix::sys::signal::{SigHandler, Signal, signal};
-
-const DEMO: &str = env!("CARGO_BIN_EXE_stacks-and-heap");
+const DEMO: &str = env!(concat!("CARGO_BIN_EXE_", env!("CARGO_PKG_NAME")));
 const STACK_SIZE: u64 = 2 * 1024 * 1024;
 
 /// The demo, without a terminal.
@@ -206,101 +202,4 @@ fn mapping_of(address: u64, maps: &str) -> &str {
         }
     }
     panic!("no memory at {address:x}: {maps}");
-}
-
-/// So starts a demo whose parent ignores SIGCHLD.
-fn ignore_sigchld() -> std::io::Result<()> {
-    // SAFETY: ignoring needs no function of this program.
-    unsafe { signal(Signal::SIGCHLD, SigHandler::SigIgn) }?;
-    Ok(())
-}
-
-/// What is ignored is inherited, and then nobody could wait for a child.
-#[test]
-fn a_parent_that_ignores_its_children_makes_no_difference() {
-    let mut demo = demo(&[]);
-    // SAFETY: a program may call signal between fork and exec.
-    unsafe { demo.pre_exec(ignore_sigchld) };
-    let output = output_of(demo.spawn().unwrap());
-    assert_eq!(output.status.code(), Some(0), "{output:?}");
-}
-
-#[test]
-fn ends_quietly_if_nobody_reads() {
-    let (reader, writer) = pipe().unwrap();
-    drop(reader);
-    let output = output_of(demo(&[]).stdout(writer).spawn().unwrap());
-    assert!(output.stderr.is_empty(), "{output:?}");
-    assert_eq!(output.status.code(), Some(1), "{output:?}");
-}
-
-/// A demo that may have this much, or an error if it cannot start.
-fn limited(
-    resource: Resource,
-    limit: u64,
-    user: Option<u32>,
-) -> Option<Output> {
-    let mut demo = demo(&["--threads", "8"]);
-    if let Some(user) = user {
-        demo.uid(user);
-    }
-    let limit = move || Ok(setrlimit(resource, limit, limit)?);
-    // SAFETY: setrlimit is one system call.
-    unsafe { demo.pre_exec(limit) };
-    Some(output_of(demo.spawn().ok()?))
-}
-
-fn starts_with(output: &Output, message: &str) -> bool {
-    output.status.code() == Some(1)
-        && String::from_utf8_lossy(&output.stderr).starts_with(message)
-}
-
-/// With little memory, some threads start and the next one does not. Those
-/// that have started do not wait for ever.
-#[test]
-fn says_so_if_a_thread_cannot_start() {
-    let mut refused = Vec::new(); // how many threads had started
-    for mebibytes in (2..).step_by(2) {
-        assert!(mebibytes < 2048, "the demo needs more than 2 GiB");
-        let bytes = mebibytes * 1024 * 1024;
-        let output = limited(Resource::RLIMIT_AS, bytes, None);
-        let Some(output) = output else {
-            continue; // too little for any program
-        };
-        if output.status.success() {
-            break;
-        }
-        if starts_with(&output, "Error: cannot start a thread") {
-            refused.push(rows(&text_of(&output), "thread ").len());
-        }
-    }
-    assert!(refused.iter().any(|started| *started > 0), "{refused:?}");
-}
-
-/// As root: a user without any process gets one process, then three.
-#[test]
-fn says_so_if_a_limit_on_processes_is_reached() {
-    let user = Some(54329);
-    let Some(one) = limited(Resource::RLIMIT_NPROC, 1, user) else {
-        return eprintln!("not tested: needs root");
-    };
-    assert!(starts_with(&one, "Error: fork refused"), "{one:?}");
-    let three = limited(Resource::RLIMIT_NPROC, 3, user).unwrap();
-    let message = "Error: cannot start a thread";
-    assert!(starts_with(&three, message), "{three:?}");
-    assert_eq!(rows(&text_of(&three), "thread ").len(), 2);
-}
-
-#[test]
-fn rejects_bad_arguments() {
-    for args in [
-        &["--threads", "0"][..],
-        &["--threads", "9"],
-        &["--threads", "x"],
-        &["--no"],
-    ] {
-        let output = run(args);
-        assert_eq!(output.status.code(), Some(2), "{args:?}");
-        assert!(!output.stderr.is_empty() && output.stdout.is_empty());
-    }
 }

@@ -7,11 +7,10 @@ use std::collections::BTreeSet;
 use std::env;
 use std::f64::consts::PI;
 use std::fs::{self, File};
-use std::io::{self, ErrorKind, Read, Seek, Write};
+use std::io::{self, ErrorKind, Read, Seek};
 #[cfg(target_os = "linux")]
 use std::os::unix::process::CommandExt;
-use std::panic;
-use std::process::{self, Child, Command, ExitStatus, Stdio, exit, id};
+use std::process::{Child, Command, ExitStatus, Stdio, exit, id};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -359,22 +358,4 @@ pub fn judge(rows: &[Row], cost: Option<Cost>) -> Result<()> {
     print!("parts added: {ranks}, off pi by {off:.0e}; ");
     println!("processes: {processes}, of which know pi: {knowing}");
     Ok(())
-}
-
-/// println! panics if it cannot write, as on a full disk. This program shall
-/// end with a sentence then, or quietly if nobody reads on (`| head -1`).
-pub fn end_if_output_fails() {
-    let usual = panic::take_hook();
-    panic::set_hook(Box::new(move |info| {
-        let message = info.payload_as_str().unwrap_or_default();
-        if !message.starts_with("failed printing to stdout") {
-            usual(info);
-            return;
-        }
-        if !message.contains("Broken pipe") {
-            // If this fails, too, nobody can be told.
-            _ = writeln!(io::stderr(), "Error: {message}");
-        }
-        process::exit(1);
-    }));
 }

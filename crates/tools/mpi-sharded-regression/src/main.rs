@@ -54,7 +54,7 @@ struct Args {
 }
 
 fn main() -> Result<()> {
-    evidence::end_if_output_fails();
+    sigpipe::reset();
     let args = Args::parse();
     if !evidence::is_a_rank() {
         // mpirun -n RANKS starts this program again, RANKS times, with the same

@@ -4,9 +4,7 @@
 
 use std::f64::consts::PI;
 use std::fs;
-use std::io::{self, Write};
-use std::panic;
-use std::process::{self, exit};
+use std::process::exit;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -217,24 +215,6 @@ pub fn judge(one: &Run, several: &Run) -> Result<()> {
     }
     println!("speed-up: {speed_up:.2} times as fast as 1 thread");
     Ok(())
-}
-
-/// println! panics if it cannot write, as on a full disk. This program shall
-/// end with a sentence then, or quietly if nobody reads on (`| head -1`).
-pub fn end_if_output_fails() {
-    let usual = panic::take_hook();
-    panic::set_hook(Box::new(move |info| {
-        let message = info.payload_as_str().unwrap_or_default();
-        if !message.starts_with("failed printing to stdout") {
-            usual(info);
-            return;
-        }
-        if !message.contains("Broken pipe") {
-            // If this fails, too, nobody can be told.
-            _ = writeln!(io::stderr(), "Error: {message}");
-        }
-        process::exit(1);
-    }));
 }
 
 #[cfg(test)]

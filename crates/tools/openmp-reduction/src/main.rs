@@ -37,7 +37,7 @@ struct Args {
 }
 
 fn main() -> Result<()> {
-    evidence::end_if_output_fails();
+    sigpipe::reset();
     let args = Args::parse();
     // If one of these is missing, this ends the program.
     evidence::check_that_c_has_openmp();

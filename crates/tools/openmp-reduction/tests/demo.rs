@@ -1,6 +1,6 @@
 use std::process::{Command, Output};
 
-const DEMO: &str = env!("CARGO_BIN_EXE_openmp-reduction");
+const DEMO: &str = env!(concat!("CARGO_BIN_EXE_", env!("CARGO_PKG_NAME")));
 
 fn run(program: &[&str], args: &[&str]) -> Output {
     let mut command = Command::new(program[0]);
@@ -254,46 +254,4 @@ fn the_kernel_sees_the_threads_work() {
         at_work >= 2,
         "never more than {at_work} threads running or ready"
     );
-}
-
-/// OpenMP's library says so, and ends the program.
-#[cfg(all(openmp, target_os = "linux"))]
-#[test]
-fn threads_that_cannot_start_are_one_sentence() {
-    let output = with_one_thread_allowed(&[]);
-    assert_eq!(output.status.code(), Some(1), "{output:?}");
-    let error = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(error.trim().lines().count(), 1, "{error}");
-    assert!(error.contains("Thread creation failed"), "{error}");
-}
-
-/// The demo as a user who may have no second process or thread.
-#[cfg(all(openmp, target_os = "linux"))]
-fn with_one_thread_allowed(args: &[&str]) -> Output {
-    use nix::sys::resource::{Resource, setrlimit};
-    use std::os::unix::process::CommandExt;
-    let mut demo = Command::new(DEMO);
-    demo.args(args).env_remove("RUST_BACKTRACE");
-    if nix::unistd::geteuid().is_root() {
-        demo.uid(20_000 + std::process::id() % 40_000); // nobody else's
-    }
-    let limit = || Ok(setrlimit(Resource::RLIMIT_NPROC, 1, 1)?);
-    // SAFETY: setrlimit is one system call.
-    unsafe { demo.pre_exec(limit) };
-    demo.output().unwrap()
-}
-
-#[test]
-fn rejects_bad_arguments() {
-    for args in [
-        &["--threads", "1"][..],
-        &["--threads", "65"],
-        &["--threads", "x"],
-        &["--steps", "19"],
-        &["--no"],
-    ] {
-        let output = run(&[DEMO], args);
-        assert_eq!(output.status.code(), Some(2), "{args:?}");
-        assert!(!output.stderr.is_empty() && output.stdout.is_empty());
-    }
 }

@@ -6,9 +6,8 @@
 //! clock for all processes; getrusage(2), ru_nvcsw.
 
 use std::collections::BTreeMap;
-use std::io::{self, BufReader, ErrorKind, Lines, Write};
-use std::panic;
-use std::process::{self, Child, ChildStdout, exit};
+use std::io::{self, BufReader, ErrorKind, Lines};
+use std::process::{Child, ChildStdout, exit};
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -332,22 +331,4 @@ pub fn judge(
          blocked {processes_blocked:.0} times per CPU second"
     );
     Ok(())
-}
-
-/// println! panics if it cannot write, as on a full disk. This program shall
-/// end with a sentence then, or quietly if nobody reads on (`| head -1`).
-pub fn end_if_output_fails() {
-    let usual = panic::take_hook();
-    panic::set_hook(Box::new(move |info| {
-        let message = info.payload_as_str().unwrap_or_default();
-        if !message.starts_with("failed printing to stdout") {
-            usual(info);
-            return;
-        }
-        if !message.contains("Broken pipe") {
-            // If this fails, too, nobody can be told.
-            _ = writeln!(io::stderr(), "Error: {message}");
-        }
-        process::exit(1);
-    }));
 }

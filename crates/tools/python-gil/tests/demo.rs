@@ -9,9 +9,7 @@ use std::sync::{LazyLock, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{SigHandler, Signal, signal};
-
-const DEMO: &str = env!("CARGO_BIN_EXE_python-gil");
+const DEMO: &str = env!(concat!("CARGO_BIN_EXE_", env!("CARGO_PKG_NAME")));
 
 /// One demo at a time: each keeps all cores busy.
 static ALONE: Mutex<()> = Mutex::new(());
@@ -553,71 +551,6 @@ fn says_so_if_python_does_not_do_its_work() {
     assert!(stderr(&output).starts_with("Error: Python is gone"));
 }
 
-/// If the second worker cannot start, the first one does not wait for ever.
-/// Here it has no alarm that would end it.
-#[test]
-fn a_worker_that_cannot_start_leaves_nobody_waiting() {
-    let _alone = ALONE.lock();
-    if PYTHON3.is_none() {
-        return;
-    }
-    for class in ["threading.Thread", "multiprocessing.context.ForkProcess"] {
-        let python = Script::python_that_first(&format!(
-            "import multiprocessing, signal, threading\n\
-             signal.alarm = lambda seconds: 0\n\
-             start = {class}.start\n\
-             count = []\n\
-             def refuse(worker):\n\
-             \x20   count.append(worker)\n\
-             \x20   if len(count) == 2:\n\
-             \x20       raise RuntimeError('no worker 2')\n\
-             \x20   start(worker)\n\
-             {class}.start = refuse"
-        ));
-        let output = run(&["--python", python.path()]);
-        assert_eq!(output.status.code(), Some(1), "{output:?}");
-        let error = stderr(&output);
-        assert!(error.contains("RuntimeError: no worker 2"), "{error}");
-        let last = error.lines().last().unwrap();
-        assert_eq!(last, "Error: Python ended before its work did");
-    }
-}
-
-/// The kernel refuses the second thread: the demo, Python, and one are 3.
-#[cfg(target_os = "linux")]
-#[test]
-fn says_so_if_a_limit_on_processes_is_reached() {
-    use nix::sys::resource::{Resource, setrlimit};
-    let _alone = ALONE.lock();
-    if has_gil("/usr/bin/python3").is_none() {
-        return;
-    }
-    let user = 100_000 + std::process::id();
-    for (tasks, refused) in [
-        (3, "Error: Python ended before its work did"),
-        (1, "Error: cannot start "),
-    ] {
-        let limit =
-            move || Ok(setrlimit(Resource::RLIMIT_NPROC, tasks, tasks)?);
-        let mut demo = demo(&["--python", "/usr/bin/python3"]);
-        demo.uid(user);
-        // SAFETY: setrlimit is one system call.
-        unsafe { demo.pre_exec(limit) };
-        let Ok(demo) = demo.spawn() else {
-            return eprintln!("not tested: needs root");
-        };
-        let output = output(demo);
-        assert_eq!(output.status.code(), Some(1), "{output:?}");
-        let error = stderr(&output);
-        assert!(
-            error.contains(refused) && !error.contains("panicked"),
-            "{error}"
-        );
-        let thread = error.contains("can't start new thread");
-        assert_eq!(thread, tasks == 3, "{error}");
-    }
-}
-
 /// A Python whose demo was killed ends, too, with all of its workers.
 #[cfg(target_os = "linux")]
 #[test]
@@ -653,29 +586,6 @@ fn nothing_outlives_a_killed_demo() {
     let mut errors = String::new();
     demo.stderr.unwrap().read_to_string(&mut errors).unwrap();
     assert_eq!(errors, "");
-}
-
-/// As in `| head -1`, when head has ended; and with a parent that ignores
-/// SIGCHLD, which is inherited. Then nobody could wait for a child.
-#[test]
-fn ends_quietly_if_nobody_reads() {
-    let _alone = ALONE.lock();
-    if PYTHON3.is_none() {
-        return;
-    }
-    let ignore = || {
-        // SAFETY: ignoring needs no function of this program.
-        unsafe { signal(Signal::SIGCHLD, SigHandler::SigIgn) }?;
-        Ok(())
-    };
-    let mut demo = demo(&[]);
-    // SAFETY: a program may call signal between fork and exec.
-    unsafe { demo.pre_exec(ignore) };
-    let mut demo = demo.spawn().unwrap();
-    drop(demo.stdout.take());
-    let output = output(demo);
-    assert_eq!(stderr(&output), "");
-    assert_eq!(output.status.code(), Some(1), "{output:?}");
 }
 
 #[test]
@@ -720,18 +630,4 @@ fn cannot_run_with_a_python3_that_does_not_work() {
     assert!(sentence.starts_with("cannot run here: this python3 is no "));
     assert!(sentence.contains("apt-get"), "{sentence}");
     assert_eq!(sentence.lines().count(), 1, "{error}");
-}
-
-#[test]
-fn rejects_bad_arguments() {
-    for args in [
-        &["--workers", "1"][..],
-        &["--workers", "9"],
-        &["--rounds", "3"],
-        &["--no"],
-    ] {
-        let output = run(args);
-        assert_eq!(output.status.code(), Some(2), "{args:?}");
-        assert!(!output.stderr.is_empty() && output.stdout.is_empty());
-    }
 }

@@ -6,10 +6,7 @@
 
 use std::f64::consts::PI;
 use std::fs;
-use std::io::{self, Write};
-use std::panic;
 use std::path::Path;
-use std::process;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -168,24 +165,6 @@ pub fn judge(serial: &Round, rayon: &Round, computed: &[f64]) -> Result<()> {
     println!("an equal share: {equal_share:.3} s in all {ROUNDS} rounds");
     println!("threads that had a tenth of it or more: {busy} of {threads}");
     Ok(())
-}
-
-/// println! panics if it cannot write, as on a full disk. This program shall
-/// end with a sentence then, or quietly if nobody reads on (`| head -1`).
-pub fn end_if_output_fails() {
-    let usual = panic::take_hook();
-    panic::set_hook(Box::new(move |info| {
-        let message = info.payload_as_str().unwrap_or_default();
-        if !message.starts_with("failed printing to stdout") {
-            usual(info);
-            return;
-        }
-        if !message.contains("Broken pipe") {
-            // If this fails, too, nobody can be told.
-            _ = writeln!(io::stderr(), "Error: {message}");
-        }
-        process::exit(1);
-    }));
 }
 
 #[cfg(test)]

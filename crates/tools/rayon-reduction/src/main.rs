@@ -46,7 +46,7 @@ struct Args {
 }
 
 fn main() -> Result<()> {
-    evidence::end_if_output_fails();
+    sigpipe::reset();
     let args = Args::parse();
     let cores = thread::available_parallelism()?.get();
     let threads = match args.threads {
