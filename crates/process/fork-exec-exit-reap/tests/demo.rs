@@ -77,7 +77,10 @@ fn the_program_runs_under_the_childs_pid_and_its_exit_code_counts() {
     );
 
     assert_eq!(without.status.code(), Some(1), "{without:?}");
-    let error = String::from_utf8_lossy(&without.stderr);
-    assert!(error.contains("execvp \"sh\": ENOENT"), "{error}");
-    assert!(error.contains("\nError: exec failed: still "), "{error}");
+    let complaint = String::from_utf8_lossy(&without.stderr);
+    assert!(complaint.contains("execvp \"sh\": ENOENT"), "{error}");
+    assert!(
+        complaint.contains("\nError: exec failed: still "),
+        "{error}"
+    );
 }
