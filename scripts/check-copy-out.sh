@@ -2,8 +2,9 @@
 # Usage: scripts/check-copy-out.sh [DEMO...]
 #
 # Copies each demo (or those named) alone to a folder outside this repository, as a student would, and
-# there runs its tests and the demo itself, whose output is to fit 80 columns and 24 lines. Two demos
-# at a time for each core, as many tests wait; built dependencies are shared between them.
+# there runs its tests and the demo itself, whose output is to fit 80 columns and 24 lines; those with a
+# Run line also optimised. Two demos at a time for each core, as many tests wait; built dependencies are
+# shared between them.
 #
 # Exit code: 0 each one builds, passes, runs and fits, 1 one does not, 2 bad arguments.
 set -euo pipefail
@@ -54,6 +55,11 @@ check() {
   cp -Rp "$1/." "$copy"
   (cd "$copy" && cargo test -q >../"$name.log" && cargo run -q >../"$name.screen") \
     </dev/null 2>"$copy.errors" || code=$?
+  # One with a Run line measures optimised code.
+  if ((code == 0)) && grep -q '^//! Run: .*--release' "$copy/src/main.rs"; then
+    (cd "$copy" && cargo test -q --release >../"$name.log" && cargo run -q --release >../"$name.screen") \
+      </dev/null 2>"$copy.errors" || code=$?
+  fi
   case $code in
     0)
       # Characters, of which UTF-8 has all but the first byte in this range
