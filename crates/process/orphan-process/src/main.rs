@@ -1,9 +1,8 @@
 //! Orphan: a process whose parent has ended.
 //!
-//! An orphan runs on, and the kernel gives it a new parent at once, to reap it
-//! later. To reap a child is to ask the kernel how it ended, and only its
-//! parent may ask. A process can declare itself a subreaper: it wants to be
-//! the new parent of orphans among its descendants.
+//! An orphan runs on, and the kernel gives it a new parent: the nearest
+//! ancestor that has declared itself a subreaper, or else init, PID 1.
+//! To reap a child is to ask the kernel how it ended: only its parent may.
 //! In this demo a grandparent forks a parent, which forks a child. Then the
 //! grandparent kills the parent.
 //!
@@ -11,99 +10,82 @@
 //! Try:      cargo run -p orphan-process -- --adopt
 //! See also: zombie-creation, where the parent lives on, and does not reap.
 
-mod evidence;
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
 
-use std::io::{BufRead, BufReader, PipeReader, PipeWriter, Read, Write, pipe};
-use std::process::exit;
-
-use anyhow::{Context, Result};
+use anyhow::{Result, bail, ensure};
 use clap::Parser;
-use nix::sys::signal::{SigHandler, Signal, kill, signal};
+#[cfg(target_os = "linux")]
+use nix::sys::prctl::set_child_subreaper;
+use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, Pid, fork, getpid, getppid};
 
-#[derive(Parser)]
-#[command(about)]
-struct Args {
-    /// Make the grandparent a subreaper
-    #[arg(long)]
-    adopt: bool,
-}
-
 /// The grandparent.
 fn main() -> Result<()> {
-    sigpipe::reset();
+    sigpipe::reset(); // `| head -1` ends this program quietly
     let args = Args::parse();
+    set_child_subreaper(args.adopt)?; // with --adopt, this is a subreaper
 
-    // SIGCHLD tells a parent that a child has ended. If whoever starts this
-    // program ignores SIGCHLD, so does this program, and cannot wait for its
-    // children. So it sets the default.
-    // SAFETY: the default is set, not a function of this program.
-    unsafe { signal(Signal::SIGCHLD, SigHandler::SigDfl) }?;
+    // A socket between the grandparent and the child: what is written into one
+    // end is read from the other. fork copies both ends. Each process drops the
+    // end that it does not use. When no process is left that has one end, a
+    // read from the other gives an end of file.
+    let (grandparents_end, childs_end) = UnixStream::pair()?;
 
-    // The system call is prctl, with PR_SET_CHILD_SUBREAPER. Without --adopt
-    // this clears it: a program that became this one may have set it.
-    #[cfg(target_os = "linux")]
-    nix::sys::prctl::set_child_subreaper(args.adopt)?;
-    #[cfg(not(target_os = "linux"))]
-    evidence::no_subreapers_here(args.adopt);
-
-    // The child writes lines to the grandparent. In between it waits: it reads
-    // from wait_here, until the grandparent drops go_on. fork copies both ends
-    // of a pipe, and such a read waits while any copy of go_on is open.
-    let (reader, to_grandparent) = pipe()?;
-    let (wait_here, go_on) = pipe()?;
-
-    // fork returns twice: in the grandparent, and in its new child.
+    // fork returns twice: in the grandparent, and in its new child, which will
+    // be the parent.
     // SAFETY: there is no other thread. fork would not copy it, and a lock that
     // it held would stay locked in the child.
-    let result = unsafe { fork() }.context("fork refused")?;
+    let result = unsafe { fork() }?;
     let parent = match result {
         ForkResult::Child => {
-            drop(go_on); // only the grandparent keeps it
-            return be_the_parent(wait_here, to_grandparent);
+            drop(grandparents_end);
+            return be_the_parent(childs_end);
         }
         ForkResult::Parent { child } => child,
     };
-    // Only the child shall have the end for writing. Then from_child reaches
-    // its end when the child has ended.
-    drop(to_grandparent);
-    let mut from_child = BufReader::new(reader);
+    drop(childs_end);
+    let mut socket = BufReader::new(grandparents_end);
 
-    let child = read_pid(&mut from_child)?;
-    let before = read_pid(&mut from_child)?; // the child's first getppid
+    let grandparent = getpid();
+    let child = read_pid(&mut socket)?;
+    let before = read_pid(&mut socket)?; // the child's first getppid
+    println!("      grandparent parent      child    getppid");
+    println!("fork  {grandparent:<7}───▶ {parent:<7}───▶ {child:<9}{before}");
+
     kill(parent, Signal::SIGKILL)?;
-    waitpid(parent, None)?; // now the parent has ended: child is an orphan
+    waitpid(parent, None)?; // until it has ended: the child is an orphan
 
-    drop(go_on); // so that the child asks again
-    let after = read_pid(&mut from_child)?; // the child's second getppid
-    let reaped = waitpid(child, None); // ECHILD, unless this is its parent
-    from_child.read_to_end(&mut Vec::new())?; // until the child has ended
+    socket.get_mut().write_all(b"?")?; // asks the child once more
+    let after = read_pid(&mut socket)?; // the child's second getppid
+    println!("kill  {grandparent:<7}───▶ {parent:<12}{child:<9}{after}");
 
-    let family = evidence::Family {
-        parent,
-        child,
-        before,
-        after,
-        reaped,
-    };
-    evidence::show_ancestors(&family)?;
-    // `before` must be the killed parent. `after` must be the grandparent with
-    // --adopt, and some other process without. Whoever is the child's parent
-    // after that may reap it, and nobody else.
-    evidence::judge(&family, args.adopt)
+    // The parent's waitpid returns when the child has ended, and reaps it. To
+    // another process it says ECHILD at once.
+    let reaped = waitpid(child, None);
+    let name = name_of(after);
+    println!("\nthe parent of {child} was {before}, which was killed");
+    println!("now it is {after} ({name}); the grandparent is {grandparent}");
+    println!("the grandparent's waitpid({child}) said {reaped:?}");
+
+    let adopted = after == grandparent;
+    let init = Pid::from_raw(1); // in a container, this process may be init
+    let should_adopt = args.adopt || grandparent == init;
+    ensure!(before == parent, "the parent was {before} at first");
+    ensure!(after != parent, "the parent is still {parent}, killed");
+    ensure!(adopted == should_adopt, "a wrong new parent: {after}");
+    ensure!(reaped.is_ok() == adopted, "waitpid said {reaped:?}");
+    Ok(())
 }
 
-/// Forks the child and waits for it. The grandparent kills this process then.
-fn be_the_parent(
-    wait_here: PipeReader,
-    to_grandparent: PipeWriter,
-) -> Result<()> {
-    // SAFETY: there is no other thread. fork would not copy it, and a lock that
-    // it held would stay locked in the child.
-    let result = unsafe { fork() }.context("fork refused")?;
+/// Forks the child and waits for it, until the grandparent kills this process.
+fn be_the_parent(childs_end: UnixStream) -> Result<()> {
+    // SAFETY: as above, there is no other thread.
+    let result = unsafe { fork() }?;
     match result {
-        ForkResult::Child => be_the_child(wait_here, to_grandparent),
+        ForkResult::Child => be_the_child(childs_end),
         ForkResult::Parent { child } => {
             waitpid(child, None)?;
             Ok(())
@@ -112,24 +94,47 @@ fn be_the_parent(
 }
 
 /// Asks twice who its parent is.
-fn be_the_child(
-    mut wait_here: PipeReader,
-    mut to_grandparent: PipeWriter,
-) -> Result<()> {
-    writeln!(to_grandparent, "{}", getpid())?;
-    writeln!(to_grandparent, "{}", getppid())?;
-    wait_here.read_to_end(&mut Vec::new())?; // by then the parent is gone
-    writeln!(to_grandparent, "{}", getppid())?;
+fn be_the_child(mut socket: UnixStream) -> Result<()> {
+    writeln!(socket, "{}", getpid())?;
+    writeln!(socket, "{}", getppid())?;
+    // Waits for a byte. The grandparent sends it when the parent has ended.
+    if socket.read(&mut [0])? == 0 {
+        return Ok(()); // an end of file: the grandparent has ended
+    }
+    writeln!(socket, "{}", getppid())?;
     Ok(())
 }
 
 /// Each line from the child is a PID.
-fn read_pid(from_child: &mut BufReader<PipeReader>) -> Result<Pid> {
+fn read_pid(socket: &mut BufReader<UnixStream>) -> Result<Pid> {
     let mut line = String::new();
-    from_child.read_line(&mut line)?;
-    if line.is_empty() {
-        exit(1); // the parent, or the child, has said what failed
+    socket.read_line(&mut line)?;
+    let Ok(number) = line.trim().parse() else {
+        bail!("the child did not say its PID, or its parent's");
+    };
+    Ok(Pid::from_raw(number))
+}
+
+/// As `ps` shows it. "?" where there is no /proc, or it hides this process.
+fn name_of(process: Pid) -> String {
+    let file = format!("/proc/{process}/comm");
+    let name = fs::read_to_string(file).unwrap_or("?".to_string());
+    name.trim().to_string()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn set_child_subreaper(adopt: bool) -> Result<()> {
+    if adopt {
+        eprintln!("cannot run here: --adopt needs prctl, as on Linux");
+        std::process::exit(77);
     }
-    let pid: i32 = line.trim().parse()?;
-    Ok(Pid::from_raw(pid))
+    Ok(())
+}
+
+#[derive(Parser)]
+#[command(about)]
+struct Args {
+    /// Make the grandparent a subreaper
+    #[arg(long)]
+    adopt: bool,
 }
