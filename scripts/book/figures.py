@@ -28,7 +28,7 @@ SAID = {
     ],
     "failing-operations": [(r"^(\d+ workers started: .*)$", r"\1")],
     "fork-then-load": [(r"^((?:fork, then load|load, then fork): \d+ MiB in use)", r"\1")],
-    "stacks-and-heap": [(r"^heap: (main sees .*)$", r"\1")],
+    "stacks-and-heap": [(r"^heap: +(.*)$", r"\1")],
     "embarrassingly-parallel": [
         (r"^ +(\d+) +\S+ +\S+ +\d+ % +([\d.]+) ", r"\2 cores busy, threads: \1"),
     ],

@@ -1,121 +1,99 @@
-//! Stacks and the heap: who sees it when a value in memory changes?
+//! Stacks and the heap: what does each thread have, and what do all share?
 //!
-//! A local variable is on a stack, until its function returns. What a Box
-//! points to is on the heap, until the Box is dropped. fork makes a child: a
-//! process that begins with a copy of its parent's memory. The copies are at
-//! the same addresses, and yet in other places of the machine. Here a child
-//! adds 1 to a local variable, and 1 to a number on the heap. When it has
-//! ended, some threads do the same, one after the other.
+//! A local variable is on a stack: that of the thread that runs its function.
+//! What an Arc or a Box points to is on the heap. Here some threads call the
+//! same function. It adds 1 to a local variable, and 1 to a number on the heap.
 //!
-//! Predict:  a child, then 3 threads add 1 on the heap. What does main see?
+//! Predict:  4 threads each add 1 locally, and 1 on the heap. What do they see?
 //! Try:      cargo run -p stacks-and-heap -- --threads 8
-//! See also: race-condition, what threads can do to a value that they share.
+//! Try:      RUST_MIN_STACK=99000000 cargo run -p stacks-and-heap # 99 MB each
+//! See also: race-condition, what threads can do to a value that they share;
+//!           task-vs-process, where a child has copies of all of it.
 
-mod evidence;
-
-use std::process::exit;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Sender, channel};
+use std::ptr;
+use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
 
-use anyhow::{Context, Result};
+use anyhow::{Result, ensure};
 use clap::{Parser, value_parser};
-use nix::sys::signal::{SigHandler, Signal, signal};
-use nix::sys::wait::waitpid;
-use nix::unistd::{ForkResult, alarm, fork};
 
-use evidence::Row;
+/// Bytes. On one stack, these local variables would be closer to each other.
+const FAR_APART: usize = 16_384;
 
-/// Bytes of stack for each thread.
-const STACK_SIZE: usize = 2 * 1024 * 1024;
+/// What a thread sees when all have added 1.
+struct Row {
+    local_address: usize,
+    local: u64,
+    heap_address: usize,
+    heap: u64,
+}
+
+/// What each thread does.
+fn add(on_heap: &Mutex<u64>, all_have_added: &Barrier) -> Row {
+    let mut local = 0; // on the stack of the thread that calls `add`
+    local += 1;
+    *on_heap.lock().unwrap() += 1; // unlocks at the end of this line
+
+    // Waits for the others: all local variables exist at the same time.
+    all_have_added.wait();
+    let number = on_heap.lock().unwrap();
+    Row {
+        local_address: ptr::from_ref(&local).addr(),
+        local,
+        heap_address: ptr::from_ref(&*number).addr(),
+        heap: *number,
+    }
+}
+
+fn main() -> Result<()> {
+    sigpipe::reset(); // `| head -1` ends this program quietly
+    let count = Args::parse().threads;
+
+    // No thread::scope here: if one thread cannot start, the others wait at the
+    // barrier for ever, and a scope waits for them. So each thread has an Arc.
+    let on_heap = Arc::new(Mutex::new(0)); // the number, 0, is on the heap
+    let all_have_added = Arc::new(Barrier::new(count as usize));
+    let mut threads = Vec::new();
+    for _ in 0..count {
+        let on_heap = Arc::clone(&on_heap); // points to the same number
+        let all_have_added = Arc::clone(&all_have_added);
+        let work = move || add(&on_heap, &all_have_added);
+        threads.push(thread::spawn(work));
+    }
+
+    println!("            local variable         on the heap");
+    println!("            address       number   address       number");
+    let mut stacks = Vec::new();
+    for (index, thread) in threads.into_iter().enumerate() {
+        let row = thread.join().unwrap(); // what `add` returned
+        print!("thread {:<5}", index + 1);
+        print!("{:<12x}  {:>6}   ", row.local_address, row.local);
+        println!("{:<12x}  {:>6}", row.heap_address, row.heap);
+
+        ensure!(row.local == 1, "a local variable is {}, not 1", row.local);
+        ensure!(row.heap == count, "on the heap is {}", row.heap);
+        stacks.push(row.local_address);
+    }
+
+    stacks.sort_unstable();
+    let mut closest = usize::MAX;
+    for pair in stacks.windows(2) {
+        closest = closest.min(pair[1] - pair[0]);
+    }
+    let kib = closest / 1024;
+    println!();
+    println!("heap:   {count} threads added 1 to one number: all see {count}");
+    println!("stacks: {count} threads added 1 to their own: all see 1");
+    println!("        no two of these are closer than {kib} KiB");
+    ensure!(closest >= FAR_APART, "two local variables are on one stack");
+    Ok(())
+}
 
 #[derive(Parser)]
 #[command(about)]
 struct Args {
-    /// Threads that add 1, when the child has ended
-    #[arg(long, default_value_t = 3)]
-    #[arg(value_parser = value_parser!(u64).range(1..=8))]
+    /// Threads that add 1
+    #[arg(long, default_value_t = 4)]
+    #[arg(value_parser = value_parser!(u64).range(2..=8))]
     threads: u64,
-}
-
-fn main() -> Result<()> {
-    sigpipe::reset();
-    let args = Args::parse();
-
-    // SIGCHLD tells a parent that a child has ended. If whoever starts this
-    // program ignores SIGCHLD, so does this program, and cannot wait for its
-    // children. So it sets the default.
-    // SAFETY: the default is set, not a function of this program.
-    unsafe { signal(Signal::SIGCHLD, SigHandler::SigDfl) }?;
-
-    let mut local = 0; // on the stack of main
-    // The number is on the heap. Atomic: several threads may change it.
-    let heap = Box::new(AtomicU64::new(0));
-    evidence::print_header();
-
-    // fork returns twice: in the parent, and in the new child.
-    // SAFETY: there is no other thread. fork would not copy it, and a lock that
-    // it held would stay locked in the child.
-    let result = unsafe { fork() }.context("fork refused")?;
-    let child = match result {
-        ForkResult::Child => add_in_child(&mut local, &heap), // never returns
-        ForkResult::Parent { child } => child,
-    };
-    let status = waitpid(child, None)?; // until the child has ended
-    let after_child = evidence::look(&local, &heap);
-    evidence::print_row("main", &after_child);
-
-    println!();
-    let (sender, receiver) = channel(); // for what the threads see
-    let mut threads: Vec<Row> = Vec::new();
-    // No thread ends while main has this lock, so all stacks exist at once.
-    // It protects no data, which is ().
-    let lock = Mutex::new(());
-
-    let at_end = thread::scope(|scope| -> Result<Row> {
-        let guard = lock.lock(); // locks, until guard is dropped
-        for number in 1..=args.threads {
-            thread::Builder::new()
-                .stack_size(STACK_SIZE)
-                .spawn_scoped(scope, || add_in_thread(&heap, &sender, &lock))
-                .context("cannot start a thread")?; // an error also unlocks
-            let seen = receiver.recv()?; // waits until the thread has added 1
-            evidence::print_row(&format!("thread {number}"), &seen);
-            threads.push(seen);
-        }
-        let at_end = evidence::look(&local, &heap);
-        evidence::print_row("main", &at_end);
-        evidence::pause_at_a_terminal()?;
-        drop(guard); // unlocks: now the threads end
-        Ok(at_end)
-    })?; // the scope ends when all its threads have ended
-
-    // The verdict demands: the child saw 1 on the heap, but main still saw 0.
-    // Thread 1 saw 1, thread 2 saw 2, and so on, and at the end main saw them
-    // all. The local variable of main stayed 0. The local variables of main and
-    // of the threads are so far apart that no two of them are on one stack.
-    evidence::judge(status, &after_child, &threads, &at_end)
-}
-
-/// What the child does. Its memory is a copy of its parent's.
-fn add_in_child(local: &mut u64, heap: &AtomicU64) -> ! {
-    // Only for a lecture: in 10 s a signal ends this process in any case.
-    // In a real program, remove it.
-    alarm::set(10);
-
-    *local += 1; // in the child's copy of the stack
-    heap.fetch_add(1, Ordering::Relaxed); // in the child's copy of the heap
-    let seen = evidence::look(local, heap);
-    evidence::print_row("forked child", &seen);
-    exit(seen.heap as i32) // the exit code tells main: 1 is expected
-}
-
-/// What each thread does.
-fn add_in_thread(heap: &AtomicU64, sender: &Sender<Row>, lock: &Mutex<()>) {
-    let mut local = 0; // on the stack of this thread
-    local += 1;
-    heap.fetch_add(1, Ordering::Relaxed); // on the heap of all threads
-    sender.send(evidence::look(&local, heap)).unwrap();
-    drop(lock.lock()); // waits until main unlocks it
 }
