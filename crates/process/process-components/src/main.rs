@@ -1,87 +1,132 @@
 //! Process components: what the kernel keeps about a process.
 //!
 //! A descriptor is the number by which a process names what it has open. The
-//! kernel keeps a table of them. It also keeps sets of signals: those that a
-//! function of the process handles, those that are ignored, and, for each
-//! thread, those that are blocked: they wait. This demo changes some of that,
-//! and draws what the kernel says before and after.
+//! kernel keeps a table of them for each process. It also keeps which signals
+//! a function of the process handles, and which are blocked: these wait.
+//! This program adds to all three, and shows what the kernel says of it.
 //!
 //! Predict:  it opens a file, a pipe, a socket. Which descriptors does it get?
 //! Try:      cargo run -p process-components < /dev/null | cat   # see 0 and 1
-//! Try:      sh -c "trap '' INT; cargo run -p process-components" # ignores INT
+//! Try:      cargo run -p process-components 4< /dev/null   # 4 is taken
 //! See also: task-vs-process, what tasks share of this.
 
-mod evidence;
-
-use std::fs::File;
+use std::collections::BTreeMap;
+use std::fs::{self, File};
 use std::io::pipe;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixDatagram;
+use std::process::exit;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use clap::Parser;
-use nix::errno::Errno;
 use nix::libc::c_int;
-use nix::sys::signal::{SigHandler, SigSet, Signal, signal};
+use nix::sys::signal::Signal::{self, SIGUSR1, SIGUSR2};
+use nix::sys::signal::{SigHandler, SigSet, signal};
 
-use evidence::Opened;
-
-#[derive(Parser)]
-#[command(about)]
-struct Args {}
+/// How many descriptors a process may usually have.
+const DESCRIPTORS: RawFd = 1024;
 
 /// Would run if SIGUSR1 arrived. A handler has the calling convention of C.
 extern "C" fn handler(_signal: c_int) {}
 
 fn main() -> Result<()> {
-    sigpipe::reset();
+    sigpipe::reset(); // `| head -1` ends this program quietly
     Args::parse();
-    let before = evidence::look()?; // reads /proc
+    need_proc(); // or exits with 77
+    let before = descriptors();
+    let handled_before = signals("SigCgt")?; // caught, that is, handled
+    let blocked_before = signals("SigBlk")?;
 
     // Each of these adds to the table of descriptors, a pipe adds two.
     let file = File::open("/proc/self/exe")?; // the file of this program
     let (reader, writer) = pipe()?;
     let socket = UnixDatagram::unbound()?;
-    let opened = Opened {
-        file: file.as_raw_fd(),
-        pipe_read: reader.as_raw_fd(),
-        pipe_write: writer.as_raw_fd(),
-        socket: socket.as_raw_fd(),
-    };
+    let opened = [
+        file.as_raw_fd(),
+        reader.as_raw_fd(),
+        writer.as_raw_fd(),
+        socket.as_raw_fd(),
+    ];
 
     // SIGUSR1 is now handled.
     // SAFETY: the handler does nothing, so it may run at any moment.
-    unsafe { signal(Signal::SIGUSR1, SigHandler::Handler(handler)) }?;
-
-    // SIGPIPE tells a process that nobody reads its output any more. A Rust
-    // program ignores it from its start. Now it is no longer ignored.
-    // SAFETY: the default is set, not a function of this program.
-    unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) }?;
+    unsafe { signal(SIGUSR1, SigHandler::Handler(handler)) }?;
 
     // SIGUSR2 is now blocked: it would wait until it is unblocked.
-    SigSet::from(Signal::SIGUSR2).thread_block()?;
+    SigSet::from(SIGUSR2).thread_block()?;
 
-    // A call that fails leaves its reason in errno. Each thread has its own.
-    let failed = File::open("/dev/no-such");
-    let errno = Errno::last();
-    ensure!(failed.is_err(), "/dev/no-such exists");
+    let after = descriptors();
+    let handled = signals("SigCgt")?;
+    let blocked = signals("SigBlk")?;
 
-    // A mapping is a range of addresses at which the process has memory. All
-    // threads of a process share the heap. Each has a stack of its own.
-    let on_heap = Box::new(1);
-    let on_stack = 2;
-    let heap = evidence::mapping_of(on_heap.as_ref())?;
-    let stack = evidence::mapping_of(&on_stack)?;
+    println!("process    {}", read_status("Pid")?);
+    println!("parent     {}", read_status("PPid")?);
+    println!("threads    {}", read_status("Threads")?);
+    println!("memory     {}", read_status("VmRSS")?); // what is in use
+    println!("handled    {handled_before:?}  ──▶  {handled:?}");
+    println!("blocked    {blocked_before:?}  ──▶  {blocked:?}");
+    println!("descriptors, and where they lead");
+    for (number, target) in &after {
+        let new = if opened.contains(number) { "new" } else { "" };
+        println!("{new:>7} {number:>2}  {target}");
+    }
 
-    let after = evidence::look()?;
-    evidence::draw_process(&before, &after, &heap);
-    evidence::draw_descriptors(&after, &opened);
-    evidence::draw_thread(&before, &after, &stack, errno);
-
-    drop(socket); // close, which removes it from the table
-    let closed = evidence::look()?;
-
-    // The lowest free numbers, each leading to what was opened, and the socket
-    // gone after close; USR1 handled, USR2 blocked, errno "no such file".
-    evidence::judge(&before, &after, &closed, &opened, errno)
+    // The numbers that were no descriptor before, the lowest ones first.
+    let all_numbers = 0..DESCRIPTORS;
+    let free = all_numbers.filter(|number| !before.contains_key(number));
+    let lowest_free: Vec<RawFd> = free.take(opened.len()).collect();
+    println!("\nlowest free: {lowest_free:?}, opened: {opened:?}");
+    ensure!(lowest_free == opened, "these are not the lowest free ones");
+    ensure!(handled.contains(&SIGUSR1), "SIGUSR1 is not handled");
+    ensure!(blocked.contains(&SIGUSR2), "SIGUSR2 is not blocked");
+    println!("SIGUSR1 is handled, SIGUSR2 is blocked");
+    Ok(())
 }
+
+/// Where each descriptor of this process leads. Source: proc_pid_fd(5).
+fn descriptors() -> BTreeMap<RawFd, String> {
+    let mut descriptors = BTreeMap::new();
+    for number in 0..DESCRIPTORS {
+        let link = format!("/proc/self/fd/{number}");
+        if let Ok(target) = fs::read_link(link) {
+            descriptors.insert(number, target.display().to_string());
+        }
+    }
+    descriptors
+}
+
+/// A set of signals of this process: the lowest bit stands for signal 1.
+fn signals(field: &str) -> Result<Vec<Signal>> {
+    let bits = u64::from_str_radix(&read_status(field)?, 16)?;
+    let mut set = Vec::new();
+    for signal in Signal::iterator() {
+        let bit = 1 << (signal as u32 - 1);
+        if bits & bit != 0 {
+            set.push(signal);
+        }
+    }
+    Ok(set)
+}
+
+fn need_proc() {
+    if !fs::exists("/proc/self/status").unwrap_or(false) {
+        eprintln!("cannot run here: it reads about itself in /proc of Linux");
+        exit(77);
+    }
+}
+
+/// A field of /proc/self/status. Source: proc_pid_status(5).
+fn read_status(field: &str) -> Result<String> {
+    let status = fs::read_to_string("/proc/self/status")?;
+    let start = format!("{field}:\t");
+    for line in status.lines() {
+        if let Some(value) = line.strip_prefix(&start) {
+            return Ok(value.trim().to_string());
+        }
+    }
+    bail!("no {field} in /proc/self/status")
+}
+
+#[derive(Parser)]
+#[command(about)]
+struct Args {}
