@@ -22,9 +22,8 @@ SAID = {
         (r"^processes, pipe +(\d+) ", r"\1 round trips/s by pipe"),
     ],
     "process-isolation": [
-        (r"^(child) \d+ writes to address 1: (killed by SIGSEGV)$", r"a \1 alone: \2"),
         (r"^child \d+, (with both threads: killed by SIGSEGV)$", r"a child \1"),
-        (r"^parent \d+ (outlived .*)$", r"their parent \1"),
+        (r"^parent \d+ (outlived .*)$", r"its parent \1"),
     ],
     "failing-operations": [(r"^(\d+ workers started: .*)$", r"\1")],
     "fork-then-load": [(r"^((?:fork, then load|load, then fork): \d+ MiB in use)", r"\1")],
