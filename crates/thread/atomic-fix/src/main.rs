@@ -2,10 +2,8 @@
 //!
 //! Four ways in which threads add 1, and count together. The race takes three
 //! steps: load, add, store. With a mutex, one thread at a time takes them.
-//! fetch_add is atomic: one step. In the last way each thread has a private
-//! counter, and only adds its sum to the total at the end.
-//! It runs with --release: a debug build also calls a function for each load
-//! and store, and most of the time would go to these calls.
+//! fetch_add is atomic: as if in one step. In the last way each thread has a
+//! private counter, and only adds its sum to the total at the end.
 //!
 //! Predict:  which is the fastest: a mutex, fetch_add, or a private counter?
 //! Run:      cargo run --release -p atomic-fix
@@ -13,74 +11,23 @@
 //! See also: race-condition; mutex-fix; race-interleavings, which goes through
 //!           all orders of the three steps.
 
-mod evidence;
-
 use std::hint::black_box;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Result, ensure};
 use clap::{Parser, value_parser};
 
-use evidence::{Row, Span};
-
-/// Each way of counting is timed so often.
-const ROUNDS: u64 = 5;
-
-#[derive(Parser)]
-#[command(about)]
-struct Args {
-    /// Threads that share the counter
-    #[arg(long, default_value_t = 4)]
-    #[arg(value_parser = value_parser!(u64).range(1..=64))]
-    threads: u64,
-    /// How often each thread adds 1 in a round
-    #[arg(long, default_value_t = 250_000)]
-    #[arg(value_parser = value_parser!(u64).range(1..=1_000_000))]
-    increments: u64,
-}
-
-fn main() -> Result<()> {
-    sigpipe::reset();
-    let args = Args::parse();
-    let increments = args.increments;
-
-    let racy = AtomicU64::new(0);
-    let locked = Mutex::new(0);
-    let atomic = AtomicU64::new(0);
-    let total = AtomicU64::new(0);
-    let mut race_times = Vec::new();
-    let mut mutex_times = Vec::new();
-    let mut fetch_add_times = Vec::new();
-    let mut private_times = Vec::new();
-
-    for _ in 0..ROUNDS {
-        race_times.push(time(&args, || race(&racy, increments))?);
-        mutex_times.push(time(&args, || mutex(&locked, increments))?);
-        fetch_add_times.push(time(&args, || fetch_add(&atomic, increments))?);
-        private_times.push(time(&args, || private(&total, increments))?);
-    }
-
-    let rows = [
-        Row::new("race", racy.into_inner(), race_times),
-        Row::new("mutex", locked.into_inner()?, mutex_times),
-        Row::new("fetch_add", atomic.into_inner(), fetch_add_times),
-        Row::new("private", total.into_inner(), private_times),
-    ];
-    evidence::print_table(&args, &rows);
-
-    // Mutex, fetch_add and private must have lost no update. Whether the race
-    // has lost any is luck.
-    evidence::judge(&args, &rows)
-}
+/// How often each thread adds 1.
+const INCREMENTS: u64 = 1_000_000;
 
 /// Three steps. Another thread may come between them. Optimised code may have
 /// one instruction for them. It still reads memory and then writes it, and
 /// another core may come between the two.
-fn race(counter: &AtomicU64, increments: u64) {
-    for _ in 0..increments {
+fn race(counter: &AtomicU64) {
+    for _ in 0..INCREMENTS {
         let value = counter.load(Relaxed);
         let sum = value + 1;
         counter.store(sum, Relaxed);
@@ -88,8 +35,8 @@ fn race(counter: &AtomicU64, increments: u64) {
 }
 
 /// The same three steps. Other threads have to wait until they are done.
-fn mutex(counter: &Mutex<u64>, increments: u64) {
-    for _ in 0..increments {
+fn mutex(counter: &Mutex<u64>) {
+    for _ in 0..INCREMENTS {
         let mut guard = counter.lock().unwrap();
         let value = *guard;
         let sum = value + 1;
@@ -98,57 +45,90 @@ fn mutex(counter: &Mutex<u64>, increments: u64) {
     }
 }
 
-/// One step. Nothing can come between.
-fn fetch_add(counter: &AtomicU64, increments: u64) {
-    for _ in 0..increments {
+/// As if in one step: no other thread sees it half done.
+fn fetch_add(counter: &AtomicU64) {
+    for _ in 0..INCREMENTS {
         counter.fetch_add(1, Relaxed);
     }
 }
 
 /// A counter that no other thread can use. Only its sum goes to the total.
-fn private(total: &AtomicU64, increments: u64) {
+fn private(total: &AtomicU64) {
     let mut counter = 0;
-    for _ in 0..increments {
+    for _ in 0..INCREMENTS {
         counter += 1;
         black_box(&mut counter); // the compiler shall not add all at once
     }
     total.fetch_add(counter, Relaxed);
 }
 
-/// Lets all threads work at the same time. Returns the time from the first
-/// one's begin to the last one's end, in nanoseconds, divided by the increments
-/// of all threads together.
-fn time(args: &Args, work: impl Fn() + Sync) -> Result<f64> {
-    let ready = AtomicU64::new(0); // threads that have started
-    let spans = thread::scope(|scope| -> Result<Vec<Span>> {
-        let mut threads = Vec::new();
-        for _ in 0..args.threads {
-            let thread = thread::Builder::new().spawn_scoped(scope, || {
-                wait_for_all(&ready, args.threads);
-                let begin = Instant::now();
-                work();
-                let end = Instant::now();
-                Span { begin, end }
-            });
-            if thread.is_err() {
-                // It will never be ready. The others shall not wait for it.
-                ready.store(args.threads, Relaxed);
-            }
-            threads.push(thread.context("cannot start a thread")?);
-        }
-        let mut spans = Vec::new();
-        for thread in threads {
-            spans.push(thread.join().unwrap());
-        }
-        Ok(spans)
-    })?;
-    Ok(evidence::nanoseconds_per_increment(args, &spans))
+fn main() -> Result<()> {
+    sigpipe::reset(); // `| head -1` ends this program quietly
+    let args = Args::parse();
+    let threads = args.threads;
+
+    let racy = AtomicU64::new(0);
+    let race_time = time(threads, || race(&racy));
+    let locked = Mutex::new(0);
+    let mutex_time = time(threads, || mutex(&locked));
+    let atomic = AtomicU64::new(0);
+    let fetch_add_time = time(threads, || fetch_add(&atomic));
+    let total = AtomicU64::new(0);
+    let private_time = time(threads, || private(&total));
+
+    print_heading(threads);
+    let expected = threads * INCREMENTS;
+    let lost_by_race =
+        print_row("race", racy.into_inner(), expected, race_time);
+    let lost_by_mutex =
+        print_row("mutex", locked.into_inner()?, expected, mutex_time);
+    let lost_by_fetch_add =
+        print_row("fetch_add", atomic.into_inner(), expected, fetch_add_time);
+    let lost_by_private =
+        print_row("private", total.into_inner(), expected, private_time);
+
+    // Whether the race has lost any is luck.
+    ensure!(lost_by_mutex == 0, "the mutex lost {lost_by_mutex}");
+    ensure!(lost_by_fetch_add == 0, "fetch_add lost {lost_by_fetch_add}");
+    ensure!(lost_by_private == 0, "private lost {lost_by_private}");
+    println!("\nlost by mutex, fetch_add and private: 0 of {expected}");
+    println!("lost by the race: {lost_by_race} of {expected}");
+    Ok(())
 }
 
-/// Returns when all threads are here, so that they add at the same time.
-fn wait_for_all(ready: &AtomicU64, threads: u64) {
-    ready.fetch_add(1, Relaxed);
-    while ready.load(Relaxed) < threads {
-        thread::yield_now();
+/// Lets threads do the same work, and returns how long it took them together.
+fn time(threads: u64, work: impl Fn() + Sync) -> Duration {
+    let begin = Instant::now();
+    thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(&work);
+        }
+    }); // the scope ends when all its threads have ended
+    begin.elapsed()
+}
+
+fn print_heading(threads: u64) {
+    println!("{threads} threads, each adds 1, {INCREMENTS} times");
+    if cfg!(debug_assertions) {
+        println!("in a debug build: its times are mostly those of calls");
     }
+    println!("\n             counted       lost   ns per increment");
+}
+
+/// The last column is the time divided by the increments of all threads.
+/// Returns how many increments were lost.
+fn print_row(name: &str, counted: u64, expected: u64, time: Duration) -> u64 {
+    let lost = expected - counted;
+    let nanoseconds = time.as_nanos() as f64 / expected as f64;
+    println!("{name:<9} {counted:>10} {lost:>10}   {nanoseconds:>10.2}");
+    lost
+}
+
+#[derive(Parser)]
+#[command(about)]
+struct Args {
+    /// Threads that share the counter
+    #[arg(long, default_value_t = 4)]
+    #[arg(value_parser = value_parser!(u64).range(1..=64))]
+    threads: u64,
 }
