@@ -3,21 +3,20 @@
 //! A mutex is a lock. Only one thread at a time can hold it. Another thread
 //! that locks it has to wait until the holder unlocks it.
 //! Here two threads need lock A and lock B at the same time, again and again.
-//! In the first run both threads lock A before B. In the second run thread 1
-//! still does, but thread 2 locks B before A.
+//! Thread 1 locks A before B, and thread 2 locks B before A.
 //!
 //! Predict:  how much CPU time do two threads in a deadlock use?
-//! Try:      cargo run -p deadlock -- --no-barrier   # a deadlock only by luck
+//! Try:      cargo run -p deadlock -- --same-order   # exits 1: no deadlock
 //! See also: mutex-fix, what a lock is good for.
 
-mod evidence;
-
+use std::fs;
+use std::process::exit;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Barrier, Mutex};
-use std::thread::{Builder, sleep};
+use std::thread::{self, JoinHandle, sleep};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use clap::Parser;
 
 /// A mutex protects data. These two protect none, and that is written (). Only
@@ -25,107 +24,146 @@ use clap::Parser;
 static LOCK_A: Mutex<()> = Mutex::new(());
 static LOCK_B: Mutex<()> = Mutex::new(());
 
-/// A barrier for 2 threads: the thread that comes first waits for the second.
-/// So each thread holds one lock before either of them asks for its other one.
-static EACH_HOLDS_ONE: Barrier = Barrier::new(2);
-
 /// How often each thread needs both locks.
-const ROUNDS: u32 = 100_000;
+const ROUNDS: u32 = 10_000;
 
-/// How often both locks were held in this run, by thread 1 or thread 2.
+/// How often both locks were held, by thread 1 or thread 2.
 static ROUNDS_DONE: AtomicU32 = AtomicU32::new(0);
+
+/// What each thread does.
+fn work(first: &Mutex<()>, second: &Mutex<()>) {
+    for _ in 0..ROUNDS {
+        let first_held = first.lock().unwrap();
+        // Long enough for the other thread to lock its first one, too.
+        sleep(Duration::from_micros(1));
+        let second_held = second.lock().unwrap(); // in a deadlock: for ever
+        ROUNDS_DONE.fetch_add(1, Ordering::Relaxed);
+        drop(second_held); // unlocks it
+        drop(first_held);
+    }
+}
+
+fn main() -> Result<()> {
+    sigpipe::reset(); // `| head -1` ends this program quietly
+    let args = Args::parse();
+    need_schedstat(); // or exits with 77
+
+    // Nothing joins these threads: stuck ones never end.
+    let thread_1 = start("thread 1", &LOCK_A, &LOCK_B)?;
+    let thread_2 = if args.same_order {
+        start("thread 2", &LOCK_A, &LOCK_B)?
+    } else {
+        start("thread 2", &LOCK_B, &LOCK_A)?
+    };
+
+    loop {
+        let rounds = ROUNDS_DONE.load(Ordering::Relaxed);
+        let ended = thread_1.is_finished() && thread_2.is_finished();
+        ensure!(!ended, "no deadlock: both ended after {rounds} rounds");
+
+        let before = look()?;
+        sleep(Duration::from_millis(50)); // a thread that is not stuck goes on
+        let after = look()?;
+        if is_deadlock(&before, &after) {
+            print(&before, &after, rounds);
+            return Ok(());
+        }
+    }
+} // When main returns, the process ends, and with it the stuck threads.
+
+fn start(
+    name: &str,
+    first: &'static Mutex<()>,
+    second: &'static Mutex<()>,
+) -> Result<JoinHandle<()>> {
+    let thread = thread::Builder::new().name(name.to_string());
+    Ok(thread.spawn(|| work(first, second))?)
+}
+
+/// Both threads sleep and use no CPU time, and both locks are held. So each
+/// thread holds one lock, and waits for the other lock.
+fn is_deadlock(before: &[Thread], after: &[Thread]) -> bool {
+    for thread in after {
+        if thread.state != "S (sleeping)" {
+            return false;
+        }
+    }
+    let held = LOCK_A.try_lock().is_err() && LOCK_B.try_lock().is_err();
+    after.len() == 2 && before == after && held
+}
+
+fn print(before: &[Thread], after: &[Thread], rounds: u32) {
+    println!("          state               CPU time     50 ms later");
+    let mut used = 0;
+    for (old, new) in before.iter().zip(after) {
+        print!("{:<10}{:<14}", old.name, old.state);
+        println!("{:>11} ns  {:>11} ns", old.cpu_time, new.cpu_time);
+        used += new.cpu_time - old.cpu_time;
+    }
+    println!(
+        "
+        thread 1 ── waits for ──▶ lock B
+           ▲                        │
+        held by                  held by
+           │                        ▼
+        lock A ◀── waits for ── thread 2
+"
+    );
+    println!("rounds before the deadlock: {rounds} of {}", 2 * ROUNDS);
+    println!("CPU time that both threads have used in 50 ms: {used} ns");
+}
+
+/// What the kernel says of a thread.
+#[derive(PartialEq)]
+struct Thread {
+    name: String,
+    state: String,
+    /// In ns, since the thread was started
+    cpu_time: u64,
+}
+
+/// Thread 1 and thread 2, unless they have ended. Sources: proc_pid_status(5);
+/// the kernel's sched-stats.rst for schedstat: its first number is CPU time.
+fn look() -> Result<Vec<Thread>> {
+    let mut threads = Vec::new();
+    for task in fs::read_dir("/proc/self/task")? {
+        let folder = task?.path();
+        // If a thread has just ended, each text is empty.
+        let read = |file| {
+            let text = fs::read_to_string(folder.join(file));
+            text.unwrap_or_default()
+        };
+        let name = read("comm").trim().to_string();
+        if !name.starts_with("thread ") {
+            continue; // main, or a thread of some library
+        }
+        let status = read("status");
+        let mut lines = status.lines();
+        let state = lines.find_map(|line| line.strip_prefix("State:\t"));
+        let schedstat = read("schedstat");
+        let cpu_time = schedstat.split(' ').next().unwrap_or_default();
+        threads.push(Thread {
+            name,
+            state: state.unwrap_or_default().to_string(),
+            cpu_time: cpu_time.parse().unwrap_or(0),
+        });
+    }
+    Ok(threads)
+}
+
+fn need_schedstat() {
+    if fs::read("/proc/thread-self/schedstat").is_err() {
+        eprintln!(
+            "cannot run here: no /proc/thread-self/schedstat, as on Linux"
+        );
+        exit(77);
+    }
+}
 
 #[derive(Parser)]
 #[command(about)]
 struct Args {
-    /// Leave out the barrier: whether there is a deadlock is luck
+    /// Both threads lock A before B
     #[arg(long)]
-    no_barrier: bool,
-}
-
-fn main() -> Result<()> {
-    sigpipe::reset();
-    let args = Args::parse();
-    evidence::exit_unless_the_kernel_tells(); // 77: it cannot run here
-
-    println!("same order: both threads lock A, then B");
-    start_in_same_order()?;
-    // The threads that are left when all have ended or are stuck.
-    let left = evidence::wait_until_nothing_moves()?;
-    let same_order = ROUNDS_DONE.swap(0, Ordering::Relaxed); // read, set to 0
-    ensure!(left.is_empty(), "stuck after {same_order} rounds");
-    println!("both threads have ended, after {same_order} rounds\n");
-
-    println!("opposite order: thread 1 locks A, then B; thread 2 B, then A");
-    let meet = !args.no_barrier;
-    start_in_opposite_order(meet)?;
-    let before = evidence::wait_until_nothing_moves()?;
-    sleep(Duration::from_millis(50)); // a thread that is not stuck goes on
-    let after = evidence::look()?; // the same threads, if they are stuck
-    let opposite_order = ROUNDS_DONE.load(Ordering::Relaxed);
-    if args.no_barrier && opposite_order == 2 * ROUNDS {
-        println!("both threads have ended, after {opposite_order} rounds");
-        println!("no deadlock this time");
-        return Ok(());
-    }
-    evidence::print_table(&before, &after);
-
-    // In the same order all rounds must have been done, in opposite order not.
-    // There thread 1 must wait for lock B and thread 2 for lock A, while both
-    // locks are held. During the 50 ms no thread must have used CPU time.
-    evidence::judge(same_order, opposite_order, &before, &after)
-} // When main returns, the process ends, and with it the stuck threads.
-
-fn start_in_same_order() -> Result<()> {
-    // No barrier: thread 1 would wait there with lock A, which thread 2 needs
-    // before it comes to the barrier.
-    let meet = false;
-    let thread_1 = Builder::new().name("thread 1".to_string());
-    let thread_2 = Builder::new().name("thread 2".to_string());
-    thread_1
-        .spawn(move || a_then_b(&LOCK_A, &LOCK_B, meet))
-        .context("cannot start a thread")?;
-    thread_2
-        .spawn(move || a_then_b(&LOCK_A, &LOCK_B, meet))
-        .context("cannot start a thread")?;
-    Ok(())
-}
-
-/// Nothing joins these threads: stuck ones never end.
-fn start_in_opposite_order(meet: bool) -> Result<()> {
-    let thread_1 = Builder::new().name("thread 1".to_string());
-    let thread_2 = Builder::new().name("thread 2".to_string());
-    thread_1
-        .spawn(move || a_then_b(&LOCK_A, &LOCK_B, meet))
-        .context("cannot start a thread")?;
-    thread_2
-        .spawn(move || b_then_a(&LOCK_A, &LOCK_B, meet))
-        .context("cannot start a thread")?;
-    Ok(())
-}
-
-fn a_then_b(lock_a: &Mutex<()>, lock_b: &Mutex<()>, meet: bool) {
-    for _ in 0..ROUNDS {
-        let held_a = lock_a.lock().unwrap();
-        if meet {
-            EACH_HOLDS_ONE.wait();
-        }
-        let held_b = lock_b.lock().unwrap(); // in a deadlock: waits for ever
-        ROUNDS_DONE.fetch_add(1, Ordering::Relaxed);
-        drop(held_b); // unlocks lock B
-        drop(held_a); // unlocks lock A
-    }
-}
-
-fn b_then_a(lock_a: &Mutex<()>, lock_b: &Mutex<()>, meet: bool) {
-    for _ in 0..ROUNDS {
-        let held_b = lock_b.lock().unwrap();
-        if meet {
-            EACH_HOLDS_ONE.wait();
-        }
-        let held_a = lock_a.lock().unwrap(); // in a deadlock: waits for ever
-        ROUNDS_DONE.fetch_add(1, Ordering::Relaxed);
-        drop(held_a); // unlocks lock A
-        drop(held_b); // unlocks lock B
-    }
+    same_order: bool,
 }

@@ -3,43 +3,33 @@
 //! A thread that takes a permit may go inside. It gives the permit back when it
 //! leaves. If no permit is free, a thread sleeps until another one is given
 //! back. Rust's standard library has no semaphore. This one is a counter, a
-//! mutex that protects it, and a condition variable: on that, threads sleep
-//! until they are notified. Here all threads ask at the same time.
+//! mutex that protects it, and a condition variable, on which threads sleep.
 //!
 //! Predict:  8 threads, 3 permits. How many are inside at once, at most?
 //! Try:      cargo run -p semaphore-limit -- --permits 8
-//! Try:      cargo run -p semaphore-limit -- --permits 1 # that is a mutex
+//! Try:      cargo run -p semaphore-limit -- --permits 1   # acts as a mutex
 //! See also: condvar-handoff, the condition variable alone.
 
-use std::process::exit;
-use std::sync::{Barrier, Condvar, Mutex};
+use std::sync::{Arc, Barrier, Condvar, Mutex};
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use clap::{Parser, value_parser};
 
-#[derive(Parser)]
-#[command(about)]
-struct Args {
-    /// Threads that want to go inside
-    #[arg(long, default_value_t = 8)]
-    #[arg(value_parser = value_parser!(u8).range(1..=9))]
-    threads: u8,
-    /// Threads that may be inside at once
-    #[arg(long, default_value_t = 3)]
-    #[arg(value_parser = value_parser!(u8).range(1..=9))]
-    permits: u8,
-}
+/// Threads that want to go inside.
+const THREADS: u8 = 8;
 
 struct Semaphore {
-    free: Mutex<u8>, // permits that nobody has
+    free: Mutex<u8>, // permits that no thread has
     released: Condvar,
 }
 
 impl Semaphore {
     fn acquire(&self) {
         let mut free = self.free.lock().unwrap();
-        // A loop: another thread may have taken the permit in the meantime.
+        // A loop, for two reasons: another thread may have taken the permit
+        // first; and wait may also return for no reason.
         while *free == 0 {
             // Unlocks the mutex, sleeps until notified, and locks it again.
             free = self.released.wait(free).unwrap();
@@ -54,115 +44,93 @@ impl Semaphore {
     }
 }
 
-/// What the threads do, with their numbers.
-enum Event {
-    Enters(u8),
-    Leaves(u8),
+/// What the threads share.
+struct Shared {
+    semaphore: Semaphore,
+    inside: Mutex<Inside>,
+    first_ones: Barrier,
 }
 
-/// What happens inside, behind the semaphore. It only shows that the limit is
-/// reached, and not exceeded. A real program would do its work there.
+/// Counts who is inside, to show that the limit is reached, and not exceeded.
 #[derive(Default)]
-struct Room {
-    log: Mutex<Log>,
-    one_has_entered: Condvar,
-}
-
-#[derive(Default)]
-struct Log {
-    events: Vec<Event>,
+struct Inside {
     entered: u8, // how many threads have, so far
+    now: u8,
+    most: u8,
+}
+
+/// What each thread does.
+fn visit(number: u8, permits: u8, shared: &Shared) {
+    shared.semaphore.acquire(); // the first ones pass, the others sleep here
+    let entered = enter(number, &shared.inside);
+    if entered <= permits {
+        // Only for a demo: as many threads as there are permits wait for each
+        // other inside. So the limit is reached in each run.
+        shared.first_ones.wait();
+    }
+    thread::sleep(Duration::from_millis(50)); // a real program would work here
+    leave(number, &shared.inside);
+    shared.semaphore.release();
 }
 
 fn main() -> Result<()> {
-    sigpipe::reset();
+    sigpipe::reset(); // `| head -1` ends this program quietly
     let args = Args::parse();
-    let semaphore = Semaphore {
-        free: Mutex::new(args.permits),
-        released: Condvar::new(),
-    };
-    let all_started = Barrier::new(args.threads.into());
-    let room = Room::default();
+    let permits = args.permits;
+    println!(
+        "{THREADS} threads, {permits} permits; a box for each one inside\n"
+    );
 
-    let visit = |thread: u8| {
-        all_started.wait(); // so that all ask at the same time
-        semaphore.acquire(); // the first ones pass, the others sleep here
-        stay_inside(thread, &room, &args);
-        semaphore.release();
-    };
-    thread::scope(|scope| {
-        for number in 1..=args.threads {
-            // Unlike scope.spawn, this does not panic if no thread can start.
-            let thread = thread::Builder::new();
-            let started = thread.spawn_scoped(scope, move || visit(number));
-            if let Err(error) = started {
-                eprintln!("Error: cannot start a thread: {error}");
-                exit(1); // ends the threads that wait for this one, too
-            }
-        }
-    }); // here the scope waits until all threads have ended
+    // An Arc, not a scope: a scope would wait for the threads at the barrier
+    // even if the kernel refused to start one of them.
+    let shared = Arc::new(Shared {
+        semaphore: Semaphore {
+            free: Mutex::new(permits),
+            released: Condvar::new(),
+        },
+        inside: Mutex::default(),
+        first_ones: Barrier::new(permits.into()),
+    });
+    let mut threads = Vec::new();
+    for number in 1..=THREADS {
+        let shared = Arc::clone(&shared);
+        threads.push(thread::spawn(move || visit(number, permits, &shared)));
+    }
+    for thread in threads {
+        thread.join().unwrap();
+    }
 
-    let events = room.log.into_inner()?.events;
-    draw_threads(&args, &events);
-    let most = draw_and_count_inside(&events);
-
-    // The verdict demands: at the fullest time, as many were inside as there
-    // are permits. If there are fewer threads than permits, all of them were.
-    let limit = args.permits.min(args.threads);
-    ensure!(most == limit, "{most} were inside at once, not {limit}");
-    print!("\npermits: {}; at most {most} of ", args.permits);
-    println!("{} threads were inside at once", args.threads);
+    let most = shared.inside.lock().unwrap().most;
+    ensure!(most == permits, "{most} were inside at once, not {permits}");
+    println!(
+        "\npermits: {permits}; inside at once, at most: {most} of {THREADS}"
+    );
     Ok(())
 }
 
-/// Stays until permits - 1 more threads have entered, or all threads have. With
-/// 3 permits, the first thread waits for the third one, the second one for the
-/// fourth. So in every run, all permits are taken at some time.
-fn stay_inside(thread: u8, room: &Room, args: &Args) {
-    let mut log = room.log.lock().unwrap();
-    log.events.push(Event::Enters(thread));
-    log.entered += 1;
-    room.one_has_entered.notify_all();
-
-    let enough = args.threads.min(log.entered + args.permits - 1);
-    while log.entered < enough {
-        log = room.one_has_entered.wait(log).unwrap();
-    }
-    log.events.push(Event::Leaves(thread)); // before it gives its permit back
+/// Returns how many threads have entered, this one counted.
+fn enter(number: u8, inside: &Mutex<Inside>) -> u8 {
+    let mut inside = inside.lock().unwrap();
+    inside.entered += 1;
+    inside.now += 1;
+    inside.most = inside.most.max(inside.now);
+    let boxes = " █".repeat(inside.now.into());
+    println!("thread {number} enters {boxes}");
+    inside.entered
 }
 
-/// Draws a row for each thread, with a column for each event.
-fn draw_threads(args: &Args, events: &[Event]) {
-    println!("threads: {}, permits: {}", args.threads, args.permits);
-    println!("each column: one enters or leaves; · waits, █ is inside\n");
-    for thread in 1..=args.threads {
-        let mut row = format!("thread {thread}  ");
-        let mut now = "· ";
-        for event in events {
-            match event {
-                Event::Enters(number) if *number == thread => now = "██",
-                Event::Leaves(number) if *number == thread => now = "  ",
-                _ => (), // of another thread: this one goes on as before
-            }
-            row += now;
-        }
-        println!("{}", row.trim_end());
-    }
+fn leave(number: u8, inside: &Mutex<Inside>) {
+    let mut inside = inside.lock().unwrap();
+    inside.now -= 1;
+    let boxes = " █".repeat(inside.now.into());
+    println!("thread {number} leaves {boxes}");
 }
 
-/// Draws how many are inside after each event. Returns the largest number.
-fn draw_and_count_inside(events: &[Event]) -> u8 {
-    let mut inside = 0;
-    let mut most = 0;
-    let mut row = String::from("inside    ");
-    for event in events {
-        match event {
-            Event::Enters(_) => inside += 1,
-            Event::Leaves(_) => inside -= 1,
-        }
-        row += &format!("{inside} ");
-        most = most.max(inside);
-    }
-    println!("{}", row.trim_end());
-    most
+#[derive(Parser)]
+#[command(about)]
+struct Args {
+    /// Threads that may be inside at once
+    #[arg(long, default_value_t = 3)]
+    #[arg(value_parser = value_parser!(u8).range(1..=i64::from(THREADS)))]
+    permits: u8,
 }
