@@ -3,12 +3,12 @@
 //! fork makes a child: a copy of its parent, with a number of its own, its PID.
 //! exec replaces the program that a process runs by another program.
 //! exit ends the process, and leaves an exit code from 0 to 255.
-//! The parent reaps the child: it asks the kernel for that code. Until then
-//! the child is a zombie: the kernel keeps its PID, its name and the code.
+//! The parent reaps the child: the kernel tells it that code, and forgets the
+//! child. From its exit until then, the child is a zombie.
 //!
 //! Predict:  the child calls exec. Does its PID change? Does its name?
 //! Try:      cargo run -p fork-exec-exit-reap -- --exit-code 42
-//! See also: zombie-creation, where the parent waits before it reaps;
+//! See also: zombie-creation, what is left of a child that is not reaped;
 //!           exit-status, what else the parent learns.
 
 use std::ffi::CString;
@@ -28,21 +28,22 @@ fn main() -> Result<()> {
     need_proc(); // or exits with 77
 
     let parent = getpid();
-    let old_name = read_status(parent, "Name")?;
+    let old_name = read_status(parent, "Name")?; // 15 bytes of it at most
     println!("        parent         child");
     println!("start   {parent:<23}runs {old_name:?}");
 
     // fork returns twice: in the parent, and in the new child.
-    // SAFETY: there is no other thread. fork would not copy it, and a lock that
-    // it held would stay locked in the child.
+    // SAFETY: there is no other thread. fork copies only the one that calls it,
+    // and a lock that another one holds would stay locked in the child.
     let result = unsafe { fork() }.context("fork refused")?;
     let child = match result {
+        // This function never returns, so the match gives the child's PID.
         ForkResult::Child => become_another_program(args.exit_code),
         ForkResult::Parent { child } => child,
     };
 
     wait_without_reaping(child)?;
-    // The process with the PID that fork gave: which program did it run?
+    // The PID is the one that fork gave. Which program did this process run?
     let new_name = read_status(child, "Name")?;
     let state = read_status(child, "State")?;
     println!("exit                   {child:<8}ran {new_name:?}, is {state}");
@@ -70,7 +71,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// What the child does. It comes to the last lines only if exec fails.
+/// What the child does, and prints. The last lines run only if exec fails.
 fn become_another_program(code: u8) -> ! {
     let parent = getppid();
     let child = getpid();
@@ -78,15 +79,17 @@ fn become_another_program(code: u8) -> ! {
     println!("fork    {parent:<7}──────▶ {child:<8}runs {name:?}");
     println!("exec                   {child:<8}execvp \"sh\"");
 
-    let script = CString::new(format!("exit {code}")).expect("no NUL in it");
+    // exec takes strings as C has them: c"sh" ends with a byte 0.
+    let script = CString::new(format!("exit {code}")).expect("no byte 0");
     // By custom, the first argument is the program's own name.
-    // exec returns only if it fails: its result is never Ok.
+    // exec returns only if it fails. So its result is never Ok, and this `let`
+    // needs no `else`.
     let Err(error) = execvp(c"sh", &[c"sh", c"-c", &script]);
     eprintln!("child {child}: execvp \"sh\": {error}");
     exit(127) // as a shell does if there is no such command
 }
 
-/// Returns when the child has exited. WNOWAIT leaves it to be reaped later.
+/// Returns when the child has exited (WEXITED), and does not reap it (WNOWAIT).
 #[cfg(not(target_os = "macos"))]
 fn wait_without_reaping(child: Pid) -> Result<()> {
     use nix::sys::wait::{Id, WaitPidFlag, waitid};

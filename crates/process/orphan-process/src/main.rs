@@ -2,9 +2,8 @@
 //!
 //! An orphan runs on, and the kernel gives it a new parent: the nearest
 //! ancestor that has declared itself a subreaper, or else init, PID 1.
-//! To reap a child is to ask the kernel how it ended: only its parent may.
-//! In this demo a grandparent forks a parent, which forks a child. Then the
-//! grandparent kills the parent.
+//! Here a grandparent forks a parent, which forks a child. Then the grandparent
+//! kills the parent. Is it now the child's parent? Then it can reap the child.
 //!
 //! Predict:  the parent is killed. Is the grandparent the child's new parent?
 //! Try:      cargo run -p orphan-process -- --adopt
@@ -29,22 +28,22 @@ fn main() -> Result<()> {
     set_child_subreaper(args.adopt)?; // with --adopt, this is a subreaper
 
     // A socket between the grandparent and the child: what is written into one
-    // end is read from the other. fork copies both ends. Each process drops the
-    // end that it does not use. When no process is left that has one end, a
-    // read from the other gives an end of file.
+    // end is read from the other, in both directions. fork copies both ends.
+    // If the grandparent dies, the last copy of its end is gone. Then a read
+    // from the child's end gives an end of file, and the child ends, too.
     let (grandparents_end, childs_end) = UnixStream::pair()?;
 
-    // fork returns twice: in the grandparent, and in its new child, which will
-    // be the parent.
-    // SAFETY: there is no other thread. fork would not copy it, and a lock that
-    // it held would stay locked in the child.
+    // fork returns twice: in the grandparent, and in a new process. That one
+    // is a child of the grandparent, and will be the parent of the next one.
+    // SAFETY: there is no other thread. fork copies only the one that calls it,
+    // and a lock that another one holds would stay locked in the child.
     let result = unsafe { fork() }?;
     let parent = match result {
         ForkResult::Child => {
-            drop(grandparents_end);
-            return be_the_parent(childs_end);
+            drop(grandparents_end); // this process's copy
+            return be_the_parent(childs_end); // and leaves main
         }
-        ForkResult::Parent { child } => child,
+        ForkResult::Parent { child } => child, // here: the parent's PID
     };
     drop(childs_end);
     let mut socket = BufReader::new(grandparents_end);
@@ -62,8 +61,8 @@ fn main() -> Result<()> {
     let after = read_pid(&mut socket)?; // the child's second getppid
     println!("kill  {grandparent:<7}───▶ {parent:<12}{child:<9}{after}");
 
-    // The parent's waitpid returns when the child has ended, and reaps it. To
-    // another process it says ECHILD at once.
+    // waitpid waits until a child has ended, and reaps it. If the process that
+    // calls it is not the parent, waitpid fails at once with ECHILD: no child.
     let reaped = waitpid(child, None);
     let name = name_of(after);
     println!("\nthe parent of {child} was {before}, which was killed");
@@ -71,7 +70,7 @@ fn main() -> Result<()> {
     println!("the grandparent's waitpid({child}) said {reaped:?}");
 
     let adopted = after == grandparent;
-    let init = Pid::from_raw(1); // in a container, this process may be init
+    let init = Pid::from_raw(1); // in a container, this program may be init
     let should_adopt = args.adopt || grandparent == init;
     ensure!(before == parent, "the parent was {before} at first");
     ensure!(after != parent, "the parent is still {parent}, killed");
@@ -98,7 +97,8 @@ fn be_the_child(mut socket: UnixStream) -> Result<()> {
     writeln!(socket, "{}", getpid())?;
     writeln!(socket, "{}", getppid())?;
     // Waits for a byte. The grandparent sends it when the parent has ended.
-    if socket.read(&mut [0])? == 0 {
+    let count = socket.read(&mut [0])?;
+    if count == 0 {
         return Ok(()); // an end of file: the grandparent has ended
     }
     writeln!(socket, "{}", getppid())?;
@@ -115,13 +115,14 @@ fn read_pid(socket: &mut BufReader<UnixStream>) -> Result<Pid> {
     Ok(Pid::from_raw(number))
 }
 
-/// As `ps` shows it. "?" where there is no /proc, or it hides this process.
+/// The name that ps shows, or "?" where /proc does not say it.
 fn name_of(process: Pid) -> String {
     let file = format!("/proc/{process}/comm");
     let name = fs::read_to_string(file).unwrap_or("?".to_string());
     name.trim().to_string()
 }
 
+/// In place of nix's function, which Linux has, and other systems have not.
 #[cfg(not(target_os = "linux"))]
 fn set_child_subreaper(adopt: bool) -> Result<()> {
     if adopt {

@@ -1,8 +1,9 @@
 //! Zombie: a process that has exited, and that its parent has not reaped.
 //!
-//! To reap a child is to ask the kernel how it ended. Until then the kernel
-//! keeps an entry for it in its list of processes, with the exit status. The
-//! memory of the process is freed already when it exits.
+//! To reap a child is to ask the kernel how it ended: the kernel tells that
+//! once, and forgets the child. Until then it keeps an entry for the child in
+//! its list of processes, with the exit code. The child's memory is given back
+//! already when the child exits.
 //! This demo makes zombies, sends them SIGKILL, which is kill -9, and reaps.
 //!
 //! Predict:  kill -9 is sent to a zombie. What happens to it?
@@ -14,7 +15,7 @@ use std::fs;
 use std::io::{IsTerminal, PipeReader, PipeWriter, Read, pipe, stdin};
 use std::process::{Command, exit};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clap::{Parser, value_parser};
 use nix::sys::signal::{SigHandler, Signal, kill, signal};
 use nix::sys::wait::{WaitStatus, waitpid};
@@ -27,10 +28,11 @@ fn main() -> Result<()> {
     let args = Args::parse();
     need_proc(); // or exits with 77
 
-    // SIGCHLD tells a parent that a child has ended. If a process ignores it,
-    // the kernel reaps its children, and there are no zombies. A process may
-    // inherit that, so set the default.
-    // SAFETY: the default is set, not a function of this program.
+    // SIGCHLD tells a parent that a child has ended. If a process has told the
+    // kernel to ignore that signal, Linux reaps its children itself, and there
+    // are no zombies. A program that this process starts inherits it, and so
+    // may this one have. So tell the kernel to do what it does by default.
+    // SAFETY: no function is installed, which could run at a bad moment.
     unsafe { signal(Signal::SIGCHLD, SigHandler::SigDfl) }?;
 
     // The children wait until the parent closes the write end of this pipe.
@@ -39,25 +41,27 @@ fn main() -> Result<()> {
     for _ in 0..args.count {
         // fork returns twice: in the parent, and in the new child, which has
         // a copy of all variables, and of both ends of the pipe.
-        // SAFETY: there is no other thread. fork would not copy it, and a lock
-        // that it held would stay locked in the child.
+        // SAFETY: there is no other thread. fork copies only the one that calls
+        // it, and a lock that another one holds would stay locked in the child.
         let result = unsafe { fork() }.context("fork refused")?;
         match result {
-            ForkResult::Child => wait_and_exit(reader, writer), // never returns
+            // This function never returns, so the loop ends here for a child,
+            // and both ends can move into the function.
+            ForkResult::Child => wait_and_exit(reader, writer),
             ForkResult::Parent { child } => children.push(child),
         }
     }
     println!("                  PID  state         memory");
-    let before_exit = look("alive", &children)?;
+    let before_exit = look("alive", &children);
 
     drop(writer); // no write end is open any more: now the children exit
     wait_without_reaping(&children)?;
-    let after_exit = look("exited", &children)?;
+    let after_exit = look("exited", &children);
 
     for child in &children {
         kill(*child, Signal::SIGKILL)?; // no error: the zombie has an entry
     }
-    let after_kill = look("SIGKILL sent", &children)?;
+    let after_kill = look("SIGKILL sent", &children);
     pause_at_a_terminal(&children)?;
 
     let mut codes_kept = 0;
@@ -67,7 +71,7 @@ fn main() -> Result<()> {
             codes_kept += 1;
         }
     }
-    let after_reaping = look("reaped", &children)?;
+    let after_reaping = look("reaped", &children);
 
     let count = children.len();
     ensure!(before_exit.alive == count, "a child was not alive at first");
@@ -95,14 +99,16 @@ fn main() -> Result<()> {
 /// What each child does.
 fn wait_and_exit(mut reader: PipeReader, writer: PipeWriter) -> ! {
     drop(writer); // this copy; the parent still has its own
-    let read = reader.read(&mut [0]); // waits until no write end is open
+    // Waits for a byte. No process writes one, so it waits until no process
+    // has the write end open any more.
+    let read = reader.read(&mut [0]);
     if read.is_err() {
         exit(1);
     }
     exit(EXIT_CODE)
 }
 
-/// Returns when each child has exited. WNOWAIT leaves it to be reaped later.
+/// Returns when each child has exited (WEXITED), and reaps none (WNOWAIT).
 #[cfg(not(target_os = "macos"))]
 fn wait_without_reaping(children: &[Pid]) -> Result<()> {
     use nix::sys::wait::{Id, WaitPidFlag, waitid};
@@ -117,7 +123,7 @@ fn wait_without_reaping(_: &[Pid]) -> Result<()> {
     unreachable!("there is no /proc on macOS")
 }
 
-/// Lets the class look: by ps, and at a terminal until somebody presses Enter.
+/// Shows what ps says. At a terminal, waits until somebody presses Enter.
 fn pause_at_a_terminal(children: &[Pid]) -> Result<()> {
     let pids: Vec<String> = children.iter().map(Pid::to_string).collect();
     let list = pids.join(",");
@@ -129,7 +135,7 @@ fn pause_at_a_terminal(children: &[Pid]) -> Result<()> {
         Ok(ps) if ps.status.success() => {
             print!("{}", String::from_utf8_lossy(&ps.stdout));
         }
-        _ => println!("(here is no ps that can do this)"),
+        _ => println!("(this machine has no ps that knows these options)"),
     }
     if stdin().is_terminal() {
         println!("\nStill zombies: look from another terminal.");
@@ -149,7 +155,7 @@ fn need_proc() {
     }
 }
 
-/// How many of the children were what, at one look.
+/// How many children were alive, zombies, or gone, when they were looked at.
 #[derive(Default)]
 struct Seen {
     alive: usize,
@@ -157,39 +163,40 @@ struct Seen {
     gone: usize,
 }
 
-/// Prints what the kernel says of each child, and counts. Sources:
-/// proc_pid_status(5); wait(2), "Notes", for what stays of a zombie.
-fn look(when: &str, children: &[Pid]) -> Result<Seen> {
+/// Prints what the kernel says of each child, and counts. Source: wait(2),
+/// "Notes", for what stays of a zombie.
+fn look(when: &str, children: &[Pid]) -> Seen {
     let mut seen = Seen::default();
     for child in children {
-        let Ok(status) = fs::read_to_string(format!("/proc/{child}/status"))
-        else {
+        let Ok(state) = read_status(*child, "State") else {
             println!("{when:<13}{child:>8}  no such process");
             seen.gone += 1;
             continue;
         };
-        let state = field(&status, "State").context("no state")?;
-        let memory = field(&status, "VmRSS"); // resident set size
-        if state == "Z (zombie)" && memory.is_none() {
-            seen.zombies += 1;
-        } else if memory.is_some() {
+        // VmRSS is how much of its memory is in use. A zombie has no such line.
+        if let Ok(memory) = read_status(*child, "VmRSS") {
+            println!("{when:<13}{child:>8}  {state:<14}{memory}");
             seen.alive += 1;
+        } else {
+            println!("{when:<13}{child:>8}  {state:<14}none");
+            if state == "Z (zombie)" {
+                seen.zombies += 1;
+            }
         }
-        let memory = memory.unwrap_or("none");
-        println!("{when:<13}{child:>8}  {state:<14}{memory}");
     }
-    Ok(seen)
+    seen
 }
 
-/// A field of the text in /proc/PID/status.
-fn field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
-    let start = format!("{name}:");
+/// A field of /proc/PID/status. Source: proc_pid_status(5).
+fn read_status(process: Pid, field: &str) -> Result<String> {
+    let status = fs::read_to_string(format!("/proc/{process}/status"))?;
+    let start = format!("{field}:\t");
     for line in status.lines() {
         if let Some(value) = line.strip_prefix(&start) {
-            return Some(value.trim());
+            return Ok(value.trim().to_string());
         }
     }
-    None
+    bail!("no {field} in /proc/{process}/status")
 }
 
 #[derive(Parser)]

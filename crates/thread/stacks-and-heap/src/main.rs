@@ -1,12 +1,13 @@
 //! Stacks and the heap: what does each thread have, and what do all share?
 //!
-//! A local variable is on a stack: that of the thread that runs its function.
-//! What an Arc or a Box points to is on the heap. Here some threads call the
-//! same function. It adds 1 to a local variable, and 1 to a number on the heap.
+//! A stack is the memory for the local variables of functions that run. Each
+//! thread has one. The heap is memory for what shall live longer; what an Arc
+//! points to is there. Here some threads call the same function. It adds 1 to a
+//! local variable, and 1 to a number on the heap.
 //!
-//! Predict:  4 threads each add 1 locally, and 1 on the heap. What do they see?
+//! Predict:  4 threads have each added 1 to both. Which numbers do they see?
 //! Try:      cargo run -p stacks-and-heap -- --threads 8
-//! Try:      RUST_MIN_STACK=99000000 cargo run -p stacks-and-heap # 99 MB each
+//! Try:      RUST_MIN_STACK=99000000 cargo run -p stacks-and-heap # larger ones
 //! See also: race-condition, what threads can do to a value that they share;
 //!           task-vs-process, where a child has copies of all of it.
 
@@ -17,7 +18,8 @@ use std::thread;
 use anyhow::{Result, ensure};
 use clap::{Parser, value_parser};
 
-/// Bytes. On one stack, these local variables would be closer to each other.
+/// In bytes: far less than a stack has, and far more than this program puts on
+/// one. So variables that are farther apart are on different stacks.
 const FAR_APART: usize = 16_384;
 
 /// What a thread sees when all have added 1.
@@ -32,9 +34,9 @@ struct Row {
 fn add(on_heap: &Mutex<u64>, all_have_added: &Barrier) -> Row {
     let mut local = 0; // on the stack of the thread that calls `add`
     local += 1;
-    *on_heap.lock().unwrap() += 1; // unlocks at the end of this line
+    *on_heap.lock().unwrap() += 1; // unlocks at the end of this statement
 
-    // Waits for the others: all local variables exist at the same time.
+    // Waits for the others. Now all have added 1, and all stacks exist.
     all_have_added.wait();
     let number = on_heap.lock().unwrap();
     Row {
@@ -49,8 +51,8 @@ fn main() -> Result<()> {
     sigpipe::reset(); // `| head -1` ends this program quietly
     let count = Args::parse().threads;
 
-    // No thread::scope here: if one thread cannot start, the others wait at the
-    // barrier for ever, and a scope waits for them. So each thread has an Arc.
+    // thread::spawn, so that each thread needs an Arc of its own. A scope would
+    // wait for the threads at the barrier even if one of them could not start.
     let on_heap = Arc::new(Mutex::new(0)); // the number, 0, is on the heap
     let all_have_added = Arc::new(Barrier::new(count as usize));
     let mut threads = Vec::new();
@@ -63,7 +65,7 @@ fn main() -> Result<()> {
 
     println!("            local variable         on the heap");
     println!("            address       number   address       number");
-    let mut stacks = Vec::new();
+    let mut addresses = Vec::new(); // of the local variables
     for (index, thread) in threads.into_iter().enumerate() {
         let row = thread.join().unwrap(); // what `add` returned
         print!("thread {:<5}", index + 1);
@@ -72,19 +74,19 @@ fn main() -> Result<()> {
 
         ensure!(row.local == 1, "a local variable is {}, not 1", row.local);
         ensure!(row.heap == count, "on the heap is {}", row.heap);
-        stacks.push(row.local_address);
+        addresses.push(row.local_address);
     }
 
-    stacks.sort_unstable();
+    addresses.sort_unstable();
     let mut closest = usize::MAX;
-    for pair in stacks.windows(2) {
+    for pair in addresses.windows(2) {
         closest = closest.min(pair[1] - pair[0]);
     }
     let kib = closest / 1024;
     println!();
     println!("heap:   {count} threads added 1 to one number: all see {count}");
     println!("stacks: {count} threads added 1 to their own: all see 1");
-    println!("        no two of these are closer than {kib} KiB");
+    println!("        the nearest two of these are {kib} KiB apart");
     ensure!(closest >= FAR_APART, "two local variables are on one stack");
     Ok(())
 }

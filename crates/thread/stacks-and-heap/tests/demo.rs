@@ -40,7 +40,7 @@ fn check(text: &str, count: usize) -> usize {
     let expected = format!(
         "heap:   {count} threads added 1 to one number: all see {count}\n\
          stacks: {count} threads added 1 to their own: all see 1\n        \
-         no two of these are closer than {} KiB\n",
+         the nearest two of these are {} KiB apart\n",
         closest / KIB
     );
     assert_eq!(verdict, expected);
