@@ -1,139 +1,156 @@
 //! Computer architecture: a picture of this machine, from what its kernel says.
 //!
-//! A package is a chip in its socket, and has cores. A core has hardware
-//! threads, which Linux calls CPUs. A cache is a small, fast memory; it serves
-//! one core, or several that share it. In the picture, the frame of a package,
-//! a cache or a core stands around all threads that belong to it. A bus
-//! connects them to memory and devices. What the kernel does not report, as in
-//! some containers, is not guessed.
+//! A package is one or more chips in one housing, and has cores. A core has
+//! hardware threads, which Linux calls CPUs. A cache is a small, fast memory.
+//! In the picture each thread has a column. Each part of the machine is a box,
+//! as wide as the columns of all threads that share it. Sizes are in KiB, MiB
+//! and GiB: 32K, 1M, 23.5G. What the kernel does not report is not guessed.
 //!
 //! Predict:  How many threads has a core here? Which caches do cores share?
 //! Try:      taskset -c 0 cargo run -p computer-architecture # may use 1 thread
 //! See also: memory-hierarchy, what this picture means in time.
 
-mod draw;
 mod evidence;
 
-use std::collections::BTreeSet;
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::process::exit;
 use std::thread::available_parallelism;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::Parser;
-use evidence::{cpu_list, read};
+use evidence::{devices_by_bus, name_of_cache, name_of_processor};
+use evidence::{read, read_list, size_of_cache};
 use sysinfo::{CpuRefreshKind, System};
 
 /// Here the kernel describes its CPUs. Each has a folder, such as cpu0.
 const CPUS: &str = "/sys/devices/system/cpu";
 
-#[derive(Parser)]
-#[command(about)]
-struct Args {}
+/// The rows of the picture. Caches that few machines have are not drawn.
+const ROWS: [&str; 8] = [
+    "package", "core", "thread", "L1d", "L1i", "L2", "L3", "memory",
+];
 
-#[derive(Clone, Copy, PartialEq)]
-enum Kind {
-    Package,
-    Cache,
-    Core,
-}
-
-/// A part of the machine, and the numbers of the CPUs that belong to it.
+/// A part of the machine, and the numbers of the threads that share it.
 #[derive(PartialEq)]
 struct Part {
-    kind: Kind,
-    name: String,
-    cpus: BTreeSet<u32>,
+    label: String, // a number, or a size
+    cpus: Vec<u32>,
 }
 
+/// The parts that a thread belongs to, by row.
+type Column = BTreeMap<String, Part>;
+
 fn main() -> Result<()> {
-    sigpipe::reset();
+    sigpipe::reset(); // `| head -1` ends this program quietly
     Args::parse();
-    let Some(online) = cpu_list(CPUS, "online") else {
-        eprintln!("cannot run here: there is no {CPUS}/online (Linux has it)");
-        exit(77);
-    };
-
-    // What each CPU belongs to. CPUs that share a part all name it: keep one.
-    let mut parts: Vec<Part> = Vec::new();
-    for cpu in &online {
-        for mut part in parts_of(*cpu) {
-            // In a container, a part may name CPUs that are not online there.
-            part.cpus.retain(|member| online.contains(member));
-            if !parts.contains(&part) {
-                parts.push(part); // one frame, even if many CPUs share it
-            }
-        }
-    }
-
-    // The rest is in /proc.
+    let online = read_list(CPUS, "online").unwrap_or_default();
     let mut system = System::new()?;
     system.refresh_cpu_list(CpuRefreshKind::nothing()); // only their names
     system.refresh_memory();
-    if system.cpus().is_empty() || system.total_memory() == 0 {
-        eprintln!("cannot run here: /proc/stat or /proc/meminfo is missing");
+    let counted = system.cpus().len(); // in /proc/stat
+    let bytes = system.total_memory();
+    if online.is_empty() || counted == 0 || bytes == 0 {
+        eprintln!("cannot run here: it reads {CPUS} and /proc, as on Linux");
         exit(77);
     }
 
-    draw::processor(evidence::name_of_processor(&system), &online, &parts);
+    let memory = format!("{:.1}G", bytes as f64 / f64::from(1 << 30));
+    let mut columns: Vec<Column> = Vec::new();
+    for cpu in &online {
+        let mut column = parts_of(*cpu);
+        // All threads share the memory.
+        add(&mut column, "memory", memory.clone(), Some(online.clone()));
+        columns.push(column);
+    }
+    // By number, threads of a core may be far apart. Now they are neighbours.
+    columns.sort_by_cached_key(largest_part_first);
+    let mut end = "│";
+    if columns.len() > 24 {
+        columns.truncate(12); // else the boxes are too narrow for labels
+        end = "…"; // there is more on the right
+    }
 
-    // Each entry of these folders is a disk, or a network interface.
-    let mut devices = evidence::devices("/sys/block", "disk");
-    devices.extend(evidence::devices("/sys/class/net", "network"));
-    draw::buses(system.total_memory(), &devices);
-    draw::swap(&evidence::swap_areas()); // of /proc/swaps
+    println!("processor: {}\n", name_of_processor(&system));
+    for row in ROWS {
+        println!("{row:>7}{}{end}", boxes(row, &columns));
+    }
+    for (bus, devices) in devices_by_bus() {
+        println!("    bus {bus}: {}", devices.join(", "));
+    }
 
-    draw::sharing(&parts);
     // What taskset allows, or the limit of a container.
     let usable = available_parallelism()?;
-    println!("threads that this process may use at once: {usable}");
-
-    // The kernel counts threads and cores in /proc, too. The picture must have
-    // as many of both, or this demo has failed. It counts no caches there, so
-    // the caches are shown, and not judged.
-    evidence::judge(&online, &parts, &system)
+    println!("\nthreads that this process may use at once: {usable}");
+    let (threads, drawn) = (online.len(), columns.len());
+    println!("threads in /sys: {threads}, in /proc: {counted}, drawn: {drawn}");
+    ensure!(threads == counted, "/sys and /proc do not agree");
+    Ok(())
 }
 
-/// The package of a CPU, its caches, its core: those that the kernel reports.
-fn parts_of(cpu: u32) -> Vec<Part> {
-    let mut parts: Vec<Part> = Vec::new();
-    parts.extend(package_of(cpu)); // adds one part, or none
-    // Each cache has a folder. The first ones are closest to the core, so the
-    // picture begins with the last one. No processor has more than 8.
-    for index in (0..8).rev() {
-        parts.extend(cache_of(cpu, index));
+/// The parts that a thread belongs to, as far as the kernel reports them.
+fn parts_of(cpu: u32) -> Column {
+    let mut column = Column::new();
+    add(&mut column, "thread", cpu.to_string(), Some(vec![cpu]));
+
+    let topology = format!("{CPUS}/cpu{cpu}/topology");
+    let core_cpus = read_list(&topology, "core_cpus_list");
+    add(&mut column, "core", read(&topology, "core_id"), core_cpus);
+    let package = read(&topology, "physical_package_id");
+    // With -1 the kernel says that it does not know the package.
+    if package != "-1" {
+        let package_cpus = read_list(&topology, "package_cpus_list");
+        add(&mut column, "package", package, package_cpus);
     }
-    parts.extend(core_of(cpu));
-    parts
-}
 
-fn package_of(cpu: u32) -> Option<Part> {
-    let folder = format!("{CPUS}/cpu{cpu}/topology");
-    let number = read(&folder, "physical_package_id")?;
-    if number == "-1" {
-        return None; // so the kernel says that it does not know
+    // Each cache has a folder. No processor has more than 8 for a thread.
+    for index in 0..8 {
+        let cache = format!("{CPUS}/cpu{cpu}/cache/index{index}");
+        let cache_cpus = read_list(&cache, "shared_cpu_list");
+        let row = name_of_cache(&cache);
+        add(&mut column, &row, size_of_cache(&cache), cache_cpus);
     }
-    Some(Part {
-        kind: Kind::Package,
-        name: format!("package {number}"),
-        cpus: cpu_list(&folder, "package_cpus_list")?,
-    })
+    column
 }
 
-fn cache_of(cpu: u32, index: u32) -> Option<Part> {
-    let folder = format!("{CPUS}/cpu{cpu}/cache/index{index}");
-    Some(Part {
-        kind: Kind::Cache,
-        name: evidence::name_of_cache(&folder)?, // its level, type and size
-        cpus: cpu_list(&folder, "shared_cpu_list")?,
-    })
+/// Adds a part, if the threads that share it are known.
+fn add(column: &mut Column, row: &str, label: String, cpus: Option<Vec<u32>>) {
+    if let Some(cpus) = cpus {
+        column.insert(row.to_string(), Part { label, cpus });
+    }
 }
 
-fn core_of(cpu: u32) -> Option<Part> {
-    let folder = format!("{CPUS}/cpu{cpu}/topology");
-    let number = read(&folder, "core_id")?;
-    Some(Part {
-        kind: Kind::Core,
-        name: format!("core {number}"),
-        cpus: cpu_list(&folder, "core_cpus_list")?,
-    })
+/// The key to sort by: first come the threads of the largest part, such as the
+/// package, then those of the next smaller one, and so on.
+fn largest_part_first(column: &Column) -> Vec<Vec<u32>> {
+    let mut lists: Vec<Vec<u32>> = Vec::new();
+    for part in column.values() {
+        lists.push(part.cpus.clone());
+    }
+    lists.sort_by_key(|cpus| Reverse(cpus.len()));
+    lists
 }
+
+/// The boxes of a row. Neighbours that belong to the same part are in one box.
+fn boxes(row: &str, columns: &[Column]) -> String {
+    let width = 72 / columns.len(); // the screen has 80: 8 are for the frame
+    let mut line = String::new();
+    // chunk_by cuts where the part on the left is not that on the right.
+    for same in columns.chunk_by(|left, right| left.get(row) == right.get(row))
+    {
+        let inside = same.len() * width - 1;
+        let mut label = "not reported";
+        if let Some(part) = same[0].get(row) {
+            label = &part.label;
+        }
+        if label.len() > inside {
+            label = "…";
+        }
+        line += &format!("│{label:^inside$}"); // ^ puts it in the middle
+    }
+    line
+}
+
+#[derive(Parser)]
+#[command(about)]
+struct Args {}
