@@ -1,35 +1,32 @@
 //! Signal handlers: a process can prepare for a signal before it arrives.
 //!
-//! A signal is a number that the kernel delivers to a process. To prepare, a
-//! process can install a handler, a function that the signal then calls. It
-//! can also ignore the signal, or block it. A signal that is sent while it is
-//! blocked is pending: it waits until the process unblocks it. In this demo
-//! four children prepare for SIGUSR1, each in its own way, and a fifth child
-//! prepares for SIGKILL.
+//! A signal is a number that the kernel delivers to a process. SIGUSR1 kills a
+//! process that has not prepared for it. To prepare, a process can install a
+//! handler, a function that the signal then calls. It can also ignore the
+//! signal, or block it: then the signal waits until the process unblocks it.
+//! No process can handle, ignore or block SIGKILL.
 //!
 //! Predict:  each child sends itself its signal. Which of the five survive?
 //! Try:      cargo run -p signal-handler -- --wait   # asks for Ctrl-C
 //! See also: exit-status, how a parent learns what its child died of.
 
-mod evidence;
-
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
 use nix::errno::Errno;
 use nix::libc::c_int;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal};
 use nix::sys::signal::{raise, sigaction};
-use nix::sys::wait::waitpid;
+use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, fork, getpid};
 
 /// How often the handler ran in this process. Each child has its own copy.
 static HANDLER_RUNS: AtomicU32 = AtomicU32::new(0);
 
-/// This interrupts the program anywhere, perhaps in the middle of a println!,
-/// which holds a lock. A println! here would wait for that lock for ever. So
-/// there is no lock here, and no new memory. An atomic is safe.
+/// It interrupts the program anywhere, perhaps in the middle of a println!,
+/// which holds a lock. Another println! here could abort the program, or wait
+/// for ever. So there is no lock here, and no new memory. An atomic is safe.
 extern "C" fn handler(_signal: c_int) {
     HANDLER_RUNS.fetch_add(1, Ordering::Relaxed);
 }
@@ -42,97 +39,38 @@ fn prepare(signal: Signal, action: SigHandler) -> nix::Result<()> {
     Ok(())
 }
 
-#[derive(Parser)]
-#[command(about)]
-struct Args {
-    /// Handle Ctrl-C (SIGINT) three times, then end
-    #[arg(long)]
-    wait: bool,
-}
-
-/// What a child does.
+/// What a child does. There are five, from default to refused.
 type ChildFunction = fn() -> Result<()>;
 
-fn main() -> Result<()> {
-    sigpipe::reset();
-    if Args::parse().wait {
-        return handle_three_interrupts();
-    }
-
-    // Whoever started this may ignore or block signals. That is inherited.
-    prepare(Signal::SIGUSR1, SigHandler::SigDfl)?; // default: not ignored
-    prepare(Signal::SIGCHLD, SigHandler::SigDfl)?; // else waitpid may fail
-    SigSet::empty().thread_set_mask()?; // nothing is blocked
-
-    // Each child runs one of the functions below.
-    let children: [(&str, ChildFunction); 5] = [
-        ("default", default),
-        ("handled", handled),
-        ("ignored", ignored),
-        ("blocked", blocked),
-        ("refused", refused),
-    ];
-    let mut ends = Vec::new();
-    for (name, function) in children {
-        // fork returns twice: in the parent, and in the new child.
-        // SAFETY: there is no other thread. fork would not copy it, and a lock
-        // that it held would stay locked in the child.
-        let result = unsafe { fork() }.context("fork refused")?;
-        match result {
-            // The child ends here: with code 0, or 1 if there is an error.
-            ForkResult::Child => return function(),
-            ForkResult::Parent { child } => {
-                let status = waitpid(child, None)?;
-                ends.push(evidence::show_end(name, status)?);
-            }
-        }
-    }
-    // SIGUSR1 must have killed default, and SIGKILL must have killed refused.
-    // The other three must have exited with code 0.
-    evidence::judge(&ends)
-}
-
-/// Prepares nothing.
 fn default() -> Result<()> {
     println!("default: sends itself SIGUSR1");
-    raise(Signal::SIGUSR1)?;
+    raise(Signal::SIGUSR1)?; // sends it to this process itself
     println!("default: still runs"); // never printed
     Ok(())
 }
 
-/// Installs the handler.
 fn handled() -> Result<()> {
     prepare(Signal::SIGUSR1, SigHandler::Handler(handler))?;
     raise(Signal::SIGUSR1)?; // before this returns, the handler runs
-    let sent = evidence::look("handled: SIGUSR1 sent")?;
-    ensure!(sent.handler_runs == 1, "the handler did not run once");
-    Ok(())
+    check_runs("handled: SIGUSR1 sent", 1)
 }
 
-/// Ignores the signal: it is lost.
 fn ignored() -> Result<()> {
     prepare(Signal::SIGUSR1, SigHandler::SigIgn)?;
-    raise(Signal::SIGUSR1)?;
-    let sent = evidence::look("ignored: SIGUSR1 sent")?;
-    ensure!(!sent.pending && sent.handler_runs == 0, "it is not lost");
-    Ok(())
+    raise(Signal::SIGUSR1)?; // it is lost
+    prepare(Signal::SIGUSR1, SigHandler::Handler(handler))?;
+    check_runs("ignored: SIGUSR1 sent, then a handler", 0)
 }
 
-/// Installs the handler, blocks the signal, and unblocks it later.
 fn blocked() -> Result<()> {
     prepare(Signal::SIGUSR1, SigHandler::Handler(handler))?;
     SigSet::from(Signal::SIGUSR1).thread_block()?;
-    raise(Signal::SIGUSR1)?;
-    let sent = evidence::look("blocked: SIGUSR1 sent")?;
-    ensure!(sent.pending && sent.handler_runs == 0, "it did not wait");
-
+    raise(Signal::SIGUSR1)?; // it waits
+    check_runs("blocked: SIGUSR1 sent", 0)?;
     SigSet::from(Signal::SIGUSR1).thread_unblock()?; // now the handler runs
-    let unblocked = evidence::look("blocked: unblocked")?;
-    ensure!(unblocked.handler_runs == 1, "the handler did not run once");
-    Ok(())
+    check_runs("blocked: unblocked", 1)
 }
 
-/// Wants a handler for SIGKILL.
 fn refused() -> Result<()> {
     let answer = prepare(Signal::SIGKILL, SigHandler::Handler(handler));
     println!("refused: a handler for SIGKILL? sigaction says {answer:?}");
@@ -144,21 +82,82 @@ fn refused() -> Result<()> {
     Ok(())
 }
 
+fn main() -> Result<()> {
+    sigpipe::reset(); // `| head -1` ends this program quietly
+    if Args::parse().wait {
+        return handle_three_interrupts();
+    }
+
+    let children: [(&str, ChildFunction); 5] = [
+        ("default", default),
+        ("handled", handled),
+        ("ignored", ignored),
+        ("blocked", blocked),
+        ("refused", refused),
+    ];
+    let mut survivors = Vec::new();
+    let mut killed = Vec::new();
+    for (name, function) in children {
+        // fork returns twice: in the parent, and in the new child.
+        // SAFETY: there is no other thread. fork would not copy it, and a lock
+        // that it held would stay locked in the child.
+        let result = unsafe { fork() }.context("fork refused")?;
+        let child = match result {
+            // The child ends here: with code 0, or 1 if there is an error.
+            ForkResult::Child => return function(),
+            ForkResult::Parent { child } => child,
+        };
+        match waitpid(child, None)? {
+            WaitStatus::Exited(_, 0) => survivors.push(name),
+            WaitStatus::Signaled(_, signal, _) => {
+                killed.push(format!("{name} by {signal}"));
+            }
+            status => bail!("{name} did not see what it should: {status:?}"),
+        }
+    }
+    let alive = survivors.len();
+    println!("\n{alive} of 5 survived: {}", survivors.join(", "));
+    let dead = killed.len();
+    println!("{dead} of 5 were killed: {}", killed.join(", "));
+    ensure!(
+        killed == ["default by SIGUSR1", "refused by SIGKILL"],
+        "these should be killed: default by SIGUSR1, refused by SIGKILL"
+    );
+    Ok(())
+}
+
 /// With --wait: the handler interrupts the program at each Ctrl-C.
 fn handle_three_interrupts() -> Result<()> {
     prepare(Signal::SIGINT, SigHandler::Handler(handler))?;
-    // SIGINT is blocked, except during suspend. Otherwise the third Ctrl-C
-    // could come after the check in `while`, but before suspend: it would be
-    // counted, and suspend would still wait for a fourth.
+    // A Ctrl-C that comes while SIGINT is blocked waits for the next suspend.
+    // Without this line, the third could come just before suspend, which would
+    // then wait for a fourth.
     SigSet::from(Signal::SIGINT).thread_block()?;
     let pid = getpid();
     println!("PID {pid}: press Ctrl-C three times (or: kill -INT {pid})");
-    while HANDLER_RUNS.load(Ordering::Relaxed) < 3 {
-        // Unblocks all signals (the empty set), waits until a handler has run,
-        // then blocks SIGINT again.
+    let mut runs = 0;
+    while runs < 3 {
+        // It waits until a handler has run. Meanwhile it blocks only an empty
+        // set of signals, that is, none. Then SIGINT is blocked again.
         SigSet::empty().suspend()?;
-        let runs = HANDLER_RUNS.load(Ordering::Relaxed);
+        runs = HANDLER_RUNS.load(Ordering::Relaxed);
         println!("handler runs: {runs} of 3");
     }
     Ok(())
+}
+
+/// Prints how often the handler has run so far, and compares.
+fn check_runs(when: &str, expected: u32) -> Result<()> {
+    let runs = HANDLER_RUNS.load(Ordering::Relaxed);
+    println!("{when:<39}handler runs: {runs}");
+    ensure!(runs == expected, "handler runs: {expected} expected");
+    Ok(())
+}
+
+#[derive(Parser)]
+#[command(about)]
+struct Args {
+    /// Handle Ctrl-C (SIGINT) three times, then end
+    #[arg(long)]
+    wait: bool,
 }
