@@ -1,11 +1,11 @@
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::thread;
 
-fn main() {
+pub fn result() -> u32 {
     let counter = AtomicU32::new(0);
     thread::scope(|scope| {
         scope.spawn(|| counter.fetch_add(1, Relaxed));
         scope.spawn(|| counter.fetch_add(1, Relaxed));
     });
-    println!("{}", counter.into_inner());
+    counter.into_inner()
 }

@@ -1,10 +1,10 @@
 use std::thread;
 
-fn main() {
+pub fn result() -> u32 {
     let mut counter = 0;
     thread::scope(|scope| {
         scope.spawn(|| counter += 1);
         scope.spawn(|| counter += 1); // a second writer
     });
-    println!("{counter}");
+    counter
 }

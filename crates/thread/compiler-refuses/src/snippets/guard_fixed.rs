@@ -1,11 +1,11 @@
 use std::sync::Mutex;
 
-fn main() {
+pub fn result() -> u32 {
     let counter = Mutex::new(0);
     let mut guard = counter.lock().unwrap();
     let value = &mut *guard; // the number behind the lock
     *value += 1;
     *value += 1;
     drop(guard); // unlocks
-    println!("{}", counter.into_inner().unwrap());
+    counter.into_inner().unwrap()
 }

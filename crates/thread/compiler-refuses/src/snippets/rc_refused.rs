@@ -1,11 +1,11 @@
 use std::rc::Rc;
 use std::thread;
 
-fn main() {
+pub fn result() -> usize {
     // An Rc counts how many there are: clone adds 1, and drop subtracts 1.
     // That count is an ordinary number, not an atomic one.
     let list = Rc::new(vec![1, 2, 3]);
     let shared = Rc::clone(&list);
     let thread = thread::spawn(move || shared.len());
-    println!("{}", list.len() + thread.join().unwrap());
+    list.len() + thread.join().unwrap()
 }
