@@ -79,15 +79,17 @@ no_mpi='' to_build=$chosen
 if [[ " "$chosen == *[[:space:]]mpi-* ]] && ! no_mpi=$(scripts/setup.sh --check mpi 2>&1); then
   to_build=$(tr -s ' ' '\n' <<<"$chosen" | grep -v '^mpi-' || true)
 fi
-debug='' release=''
-for name in $to_build; do
-  if [[ $(profile_of "$name") == release ]]; then release+=" -p $name"; else debug+=" -p $name"; fi
-done
+# One by one, as `cargo run -p` builds them: together, Cargo would build each dependency with the features
+# that any of them wants, and in front of the class build it again.
 # Cargo says where each executable is: a configuration or the environment may move it.
-# shellcheck disable=SC2086 # lists of names, which hold no blanks
 build() {
-  if [[ -n $debug ]]; then cargo build --message-format=json-render-diagnostics $debug || return; fi
-  if [[ -n $release ]]; then cargo build --message-format=json-render-diagnostics --release $release; fi
+  local name release
+  for name in $to_build; do
+    release=''
+    if [[ $(profile_of "$name") == release ]]; then release='--release'; fi
+    # shellcheck disable=SC2086 # one word or none
+    cargo build --message-format=json-render-diagnostics $release -p "$name" || return
+  done
 }
 executable() { sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' "$files/built" | grep "/$1\$"; }
 

@@ -73,8 +73,8 @@ fn main() -> Result<()> {
 /// Forks a child that runs another program, with these files as 0 and 1.
 fn start(argv: &[&CStr], input: &impl AsFd, output: &impl AsFd) -> Result<Pid> {
     // fork returns twice: in the parent, and in the new child.
-    // SAFETY: there is no other thread. fork would not copy it, and a lock that
-    // it held would stay locked in the child.
+    // SAFETY: there is no other thread. fork copies only the one that calls it,
+    // and a lock that another one holds would stay locked in the child.
     let result = unsafe { fork() }?;
     if let ForkResult::Parent { child } = result {
         return Ok(child);
