@@ -1,158 +1,110 @@
+use std::fs;
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Command, Output};
-use std::{env, fs, process};
+use std::process::{self, Command, Output};
 
 const DEMO: &str = env!(concat!("CARGO_BIN_EXE_", env!("CARGO_PKG_NAME")));
 
-/// Each way to end, and the status word of it.
-const WAYS: [(&str, i32); 8] = [
-    ("exit-0", 0),
-    ("exit-7", 7 << 8),
-    ("exit-137", 137 << 8),
-    ("panic", 101 << 8),
-    ("rust-divides", 101 << 8),
-    (
-        "cpu-divides",
-        if cfg!(target_arch = "x86_64") { 8 } else { 0 },
-    ),
-    ("abort", 6),
-    ("sigkill", 9),
+/// Each script, and the status word of a shell that runs it.
+const WORDS: [(&str, i32); 5] = [
+    ("exit 0", 0),
+    ("exit 7", 7 << 8),
+    ("exit 137", 137 << 8),
+    ("kill -TERM $$", 15),
+    ("kill -KILL $$", 9),
 ];
 
 fn run(args: &[&str]) -> Output {
-    Command::new(DEMO)
-        .args(args)
-        .env_remove("RUST_BACKTRACE")
-        .output()
-        .unwrap()
+    let mut demo = Command::new(DEMO);
+    demo.args(args).env_remove("RUST_BACKTRACE");
+    demo.output().unwrap()
 }
 
-fn stdout(output: &Output) -> String {
+/// Checks a row against what the test, and a shell that it starts, get.
+fn check_row(row: &str, script: &str, expected: i32) {
+    let status = Command::new("sh").args(["-c", script]).status().unwrap();
+    let word = status.into_raw();
+    assert_eq!(word, expected, "{script}");
+    let exit = "sh -c \"$0\"; exit $?";
+    let sh = Command::new("sh").args(["-c", exit, script]).status();
+    let dollar = sh.unwrap().code().unwrap();
+
+    let (start, rest) = row.split_at(16);
+    assert_eq!(start.trim(), script, "{row}");
+    let mut cells = rest.split_whitespace();
+    let mut number = |radix| {
+        let digits = cells.next().unwrap().trim_start_matches("0x");
+        i32::from_str_radix(digits, radix).unwrap()
+    };
+    assert_eq!(number(16), word, "{row}");
+    assert_eq!(number(2), status.code().unwrap_or(0), "{row}");
+    assert_eq!(number(2), status.signal().unwrap_or(0), "{row}");
+    assert!(row.contains(&format!("  {status} ")), "{row}");
+    let end = format!(" {dollar:<5}{dollar}");
+    assert!(row.ends_with(&end), "{row}");
+}
+
+#[test]
+fn the_words_are_those_that_any_parent_gets() {
+    let output = run(&[]);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
-    String::from_utf8_lossy(&output.stdout).into()
-}
-
-/// A row of the demo: the status word, its parts, and $? by the word and of sh.
-struct Row {
-    way: String,
-    word: i32,
-    code: i32,
-    core: i32,
-    signal: i32,
-    decoded: String,
-    dollar: i32,
-    by_sh: i32,
-}
-
-fn number(digits: &str, radix: u32) -> i32 {
-    i32::from_str_radix(digits, radix).unwrap()
-}
-
-fn rows(text: &str) -> Vec<Row> {
-    let mut rows = Vec::new();
-    for line in text.lines() {
-        let cells: Vec<_> = line.split_whitespace().collect();
-        if cells.len() < 7 || !cells[1].starts_with("0x") {
-            continue;
-        }
-        let last = cells.len() - 1;
-        rows.push(Row {
-            way: cells[0].to_string(),
-            word: number(&cells[1][2..], 16),
-            code: number(cells[2], 2),
-            core: number(cells[3], 2),
-            signal: number(cells[4], 2),
-            decoded: cells[5..last - 1].join(" "),
-            dollar: number(cells[last - 1], 10),
-            by_sh: number(cells[last], 10),
-        });
+    assert!(output.stderr.is_empty(), "{output:?}");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines.len(), 2 + WORDS.len() + 2, "{text}");
+    for (row, (script, word)) in lines[2..].iter().zip(WORDS) {
+        check_row(row, script, word);
     }
-    rows
-}
-
-/// Seen from outside: here the parents are the test, and a shell that the test
-/// has started.
-#[test]
-fn the_status_words_are_those_that_any_parent_gets() {
-    let text = stdout(&run(&[]));
-    let seen = rows(&text);
-    assert_eq!(seen.len(), WAYS.len(), "{text}");
-    for (row, (way, word)) in seen.iter().zip(WAYS) {
-        assert_eq!(row.way, way, "{text}");
-        assert_eq!(row.word, word, "{way}");
-        let parts = (row.code << 8) | (row.core << 7) | row.signal;
-        assert_eq!(row.word, parts, "{way}");
-        let output = run(&["--end", way]);
-        assert_eq!(output.status.into_raw(), word, "{way}");
-        assert_eq!(output.status.to_string(), row.decoded, "{way}");
-        assert!(output.stdout.is_empty(), "{output:?}");
-        let sh = Command::new("sh")
-            .args(["-c", "\"$0\" --end $1; exit $?", DEMO, way])
-            .output();
-        assert_eq!(sh.unwrap().status.code(), Some(row.by_sh), "{way}");
-        assert_eq!(row.dollar, row.by_sh, "{way}");
-    }
-    let verdict = "\n8 of 8 ended as expected, with the same $? in sh\n\
-        $? is 137 for exit-137 (word 0x8900) and for sigkill (word 0x0009)\n";
+    let verdict = "\n$? is 137 for two status words: 0x8900, 0x0009\n";
     assert!(text.ends_with(verdict), "{text}");
-    assert!(text.starts_with("child        status  exit code"), "{text}");
-    assert!(text.lines().all(|line| line.len() <= 80), "{text}");
+    assert!(lines.iter().all(|line| line.len() <= 80), "{text}");
 }
 
+/// Both Try lines, and a signal.
 #[test]
-fn the_panic_message_is_for_those_who_want_it() {
-    assert!(run(&[]).stderr.is_empty());
-    for (way, message) in
-        [("panic", "on purpose"), ("rust-divides", "divide by zero")]
-    {
-        let output = run(&["--end", way]);
-        let error = String::from_utf8_lossy(&output.stderr);
-        assert!(error.contains(message), "{output:?}");
+fn another_script_gets_a_row_of_its_own() {
+    for (script, word) in [
+        ("exit 256", 0),
+        ("no-such-command", 127 << 8),
+        ("kill -HUP $$", 1),
+    ] {
+        let output = run(&["--script", script]);
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        let text = String::from_utf8_lossy(&output.stdout);
+        check_row(text.lines().nth(7).unwrap(), script, word);
     }
 }
 
-/// A folder of this test's own, which is removed in the end.
-struct Folder(std::path::PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Folder {
-        let name = format!("exit-status-{name}-{}", process::id());
-        let path = env::temp_dir().join(name);
-        fs::create_dir(&path).unwrap();
-        Folder(path)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        fs::remove_dir_all(&self.0).unwrap();
-    }
-}
-
-/// Even where core files are wanted, the demo leaves none.
+/// Puts another sh into PATH. What it does is seen, and judged.
 #[test]
-fn no_core_file_stays_behind() {
-    let folder = Folder::new("core");
+fn a_wrong_shell_does_not_pass() {
+    let folder = std::env::temp_dir().join(format!("sh-{}", process::id()));
+    fs::create_dir(&folder).unwrap();
+    // Not by fs::write: what this process has open for writing cannot be run.
+    let write =
+        "echo '#!/bin/sh\neval \"$WRONG\"' >\"$0/sh\"; chmod +x \"$0/sh\"";
     let mut sh = Command::new("sh");
-    sh.args(["-c", "ulimit -c unlimited 2>/dev/null; exec \"$0\"", DEMO])
-        .current_dir(&folder.0);
-    let output = sh.output().unwrap();
-    let no_core = rows(&stdout(&output)).iter().all(|row| row.core == 0);
-    assert!(no_core, "{output:?}");
-    assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 0);
-}
-
-/// A shell that says something else than the real one must not pass.
-#[test]
-fn believes_no_wrong_shell() {
-    let folder = Folder::new("sh");
-    let write = "printf '#!/bin/sh\necho 0\n' >\"$0/sh\"; chmod 755 \"$0/sh\"";
-    let mut sh = Command::new("sh");
-    let written = sh.args(["-c", write]).arg(&folder.0).status();
-    assert!(written.unwrap().success());
-    let output = Command::new(DEMO).env("PATH", &folder.0).output().unwrap();
-    assert_eq!(output.status.code(), Some(1), "{output:?}");
-    let error = String::from_utf8_lossy(&output.stderr);
-    let complaint = "Error: exit-7: $? is 7 by the status word, but 0 in sh";
-    assert!(error.starts_with(complaint), "{output:?}");
+    let status = sh.args(["-c", write]).arg(&folder).status().unwrap();
+    assert!(status.success(), "{folder:?}");
+    let mut errors = Vec::new();
+    for script in [
+        "exit 3",
+        "exit 137",
+        "[ $# -lt 3 ]", // exits with 0 as a child of the demo, and else with 1
+        "[ $# -lt 3 ] || kill -KILL $$",
+    ] {
+        let mut demo = Command::new(DEMO);
+        demo.env("PATH", &folder).env("WRONG", script);
+        demo.env_remove("RUST_BACKTRACE");
+        let output = demo.output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        errors.push(String::from_utf8(output.stderr).unwrap());
+    }
+    fs::remove_dir_all(&folder).unwrap();
+    let expected = [
+        "Error: $? was 137 for 0 children, not for two\n",
+        "Error: one status word, 0x8900, for both\n",
+        "Error: exit 0: $? is 0 by the status word, but 1 in sh\n",
+        "Error: a signal killed sh\n",
+    ];
+    assert_eq!(errors, expected);
 }
