@@ -3,7 +3,8 @@
 //! A package is one or more chips in one housing, and has cores. A core has
 //! hardware threads, which Linux calls CPUs. A cache is a small, fast memory.
 //! In the picture each thread has a column. Each part of the machine is a box,
-//! as wide as the columns of all threads that share it. Sizes are in KiB, MiB
+//! as wide as the columns of the threads that share it. Below are the devices,
+//! each on its bus. Sizes are in KiB, MiB
 //! and GiB: 32K, 1M, 23.5G. What the kernel does not report is not guessed.
 //!
 //! Predict:  How many threads has a core here? Which caches do cores share?
@@ -48,7 +49,7 @@ fn main() -> Result<()> {
     let mut system = System::new()?;
     system.refresh_cpu_list(CpuRefreshKind::nothing()); // only their names
     system.refresh_memory();
-    let counted = system.cpus().len(); // in /proc/stat
+    let counted = system.cpus().len(); // in /proc/stat, to compare
     let bytes = system.total_memory();
     if online.is_empty() || counted == 0 || bytes == 0 {
         eprintln!("cannot run here: it reads {CPUS} and /proc, as on Linux");
@@ -63,7 +64,8 @@ fn main() -> Result<()> {
         add(&mut column, "memory", memory.clone(), Some(online.clone()));
         columns.push(column);
     }
-    // By number, threads of a core may be far apart. Now they are neighbours.
+    // Threads 0 and 8, say, may belong to the same core. Sort the columns so
+    // that such threads stand side by side.
     columns.sort_by_cached_key(largest_part_first);
     let mut end = "│";
     if columns.len() > 24 {
@@ -81,7 +83,7 @@ fn main() -> Result<()> {
 
     // What taskset allows, or the limit of a container.
     let usable = available_parallelism()?;
-    println!("\nthreads that this process may use at once: {usable}");
+    println!("\nhardware threads that this process may use: {usable}");
     let (threads, drawn) = (online.len(), columns.len());
     println!("threads in /sys: {threads}, in /proc: {counted}, drawn: {drawn}");
     ensure!(threads == counted, "/sys and /proc do not agree");
@@ -103,7 +105,8 @@ fn parts_of(cpu: u32) -> Column {
         add(&mut column, "package", package, package_cpus);
     }
 
-    // Each cache has a folder. No processor has more than 8 for a thread.
+    // Each cache has a folder: 8 are looked for. For one that does not exist,
+    // no threads are known, and nothing is added.
     for index in 0..8 {
         let cache = format!("{CPUS}/cpu{cpu}/cache/index{index}");
         let cache_cpus = read_list(&cache, "shared_cpu_list");
@@ -120,8 +123,10 @@ fn add(column: &mut Column, row: &str, label: String, cpus: Option<Vec<u32>>) {
     }
 }
 
-/// The key to sort by: first come the threads of the largest part, such as the
-/// package, then those of the next smaller one, and so on.
+/// The key to sort by: the numbers of the threads that share the largest part
+/// with this one, then those of the next smaller part, and so on. Lists are
+/// compared item by item. So the threads of a package come together, within it
+/// those of an L3, and within that those of a core.
 fn largest_part_first(column: &Column) -> Vec<Vec<u32>> {
     let mut lists: Vec<Vec<u32>> = Vec::new();
     for part in column.values() {
@@ -135,7 +140,7 @@ fn largest_part_first(column: &Column) -> Vec<Vec<u32>> {
 fn boxes(row: &str, columns: &[Column]) -> String {
     let width = 72 / columns.len(); // the screen has 80: 8 are for the frame
     let mut line = String::new();
-    // chunk_by cuts where the part on the left is not that on the right.
+    // chunk_by starts a new box where two neighbours have different parts.
     for same in columns.chunk_by(|left, right| left.get(row) == right.get(row))
     {
         let inside = same.len() * width - 1;
@@ -146,7 +151,8 @@ fn boxes(row: &str, columns: &[Column]) -> String {
         if label.len() > inside {
             label = "…";
         }
-        line += &format!("│{label:^inside$}"); // ^ puts it in the middle
+        // The label in the middle (^) of the inside of the box
+        line += &format!("│{label:^inside$}");
     }
     line
 }

@@ -52,8 +52,8 @@ fn pinned_to_one_thread() {
     let first = allowed.split([',', '-']).next().unwrap();
     let pinned = run("taskset", &["-c", first, DEMO]);
     let usable = std::thread::available_parallelism().unwrap();
-    let free = format!("may use at once: {usable}\n");
-    let one = "may use at once: 1\n";
+    let free = format!("process may use: {usable}\n");
+    let one = "process may use: 1\n";
     assert!(pinned.contains(one), "{pinned}");
     assert_eq!(pinned.replace(one, &free), run(DEMO, &[]));
 }

@@ -1,7 +1,6 @@
 #![cfg(target_os = "linux")] // elsewhere the demo exits 77
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::process::{self, Command};
 
 const DEMO: &str = env!(concat!("CARGO_BIN_EXE_", env!("CARGO_PKG_NAME")));
@@ -50,9 +49,13 @@ fn the_program_runs_under_the_childs_pid_and_its_exit_code_counts() {
     let path = folder.to_str().unwrap();
     fs::create_dir(&folder).unwrap();
     let sh = folder.join("sh");
+    // A child writes it: this process could not run a file that another test
+    // holds open, in a child that it has just forked.
     let script = format!("#!/bin/sh\necho $$ $PPID >'{path}/ids'; exit 3\n");
-    fs::write(&sh, script).unwrap();
-    fs::set_permissions(&sh, fs::Permissions::from_mode(0o755)).unwrap();
+    let write = "printf %s \"$1\" >\"$0\" && chmod 755 \"$0\"";
+    let mut writer = Command::new("sh");
+    writer.args(["-c", write]).arg(&sh).arg(script);
+    assert!(writer.status().unwrap().success());
 
     let right = demo(path).args(["--exit-code", "3"]).output().unwrap();
     let ids = fs::read_to_string(folder.join("ids")).unwrap();

@@ -1,13 +1,14 @@
 //! Process components: what the kernel keeps about a process.
 //!
-//! A descriptor is the number by which a process names what it has open. The
-//! kernel keeps a table of them for each process. It also keeps which signals
-//! a function of the process handles, and which are blocked: these wait.
-//! This program adds to all three, and shows what the kernel says of it.
+//! A descriptor is the number by which a process names what it has open: 0 is
+//! standard input, 1 standard output, 2 standard error. A signal is a number
+//! that the kernel delivers to a process. The kernel keeps which descriptors
+//! are open, which signals the process handles (they call a function), and
+//! which it blocks (they wait). This program adds to all three, and looks.
 //!
 //! Predict:  it opens a file, a pipe, a socket. Which descriptors does it get?
 //! Try:      cargo run -p process-components < /dev/null | cat   # see 0 and 1
-//! Try:      cargo run -p process-components 4< /dev/null   # 4 is taken
+//! Try:      cargo run -p process-components 4< /dev/null # the shell opens 4
 //! See also: task-vs-process, what tasks share of this.
 
 use std::collections::BTreeMap;
@@ -23,18 +24,20 @@ use nix::libc::c_int;
 use nix::sys::signal::Signal::{self, SIGUSR1, SIGUSR2};
 use nix::sys::signal::{SigHandler, SigSet, signal};
 
-/// How many descriptors a process may usually have.
+/// Numbers from here on are not looked at: a usual limit for descriptors.
 const DESCRIPTORS: RawFd = 1024;
 
-/// Would run if SIGUSR1 arrived. A handler has the calling convention of C.
+/// The kernel would call it if SIGUSR1 arrived, as a function of C is called.
 extern "C" fn handler(_signal: c_int) {}
 
 fn main() -> Result<()> {
     sigpipe::reset(); // `| head -1` ends this program quietly
     Args::parse();
     need_proc(); // or exits with 77
+
     let before = descriptors();
-    let handled_before = signals("SigCgt")?; // caught, that is, handled
+    // Caught, that is, handled: Rust itself handles some before main begins.
+    let handled_before = signals("SigCgt")?;
     let blocked_before = signals("SigBlk")?;
 
     // Each of these adds to the table of descriptors, a pipe adds two.
@@ -49,7 +52,8 @@ fn main() -> Result<()> {
     ];
 
     // SIGUSR1 is now handled.
-    // SAFETY: the handler does nothing, so it may run at any moment.
+    // SAFETY: a handler can interrupt the program anywhere, as in a println!.
+    // This one does nothing, so it does not matter where.
     unsafe { signal(SIGUSR1, SigHandler::Handler(handler)) }?;
 
     // SIGUSR2 is now blocked: it would wait until it is unblocked.
@@ -95,7 +99,8 @@ fn descriptors() -> BTreeMap<RawFd, String> {
     descriptors
 }
 
-/// A set of signals of this process: the lowest bit stands for signal 1.
+/// A set of signals of this process. The field is a hexadecimal number, whose
+/// lowest bit stands for signal 1, the next one for signal 2.
 fn signals(field: &str) -> Result<Vec<Signal>> {
     let bits = u64::from_str_radix(&read_status(field)?, 16)?;
     let mut set = Vec::new();

@@ -1,9 +1,11 @@
 //! Isolation: how far the writes and the crashes of a process reach.
 //!
-//! fork makes a child: a process that begins with all variables of its parent,
-//! at the same addresses. Here a child writes to a variable, and then starts a
-//! second thread, which reads it. That thread crashes: it writes to an address
-//! where there is no memory. For this the kernel sends a signal, SIGSEGV.
+//! fork makes a child: a process that begins with the same variables and values
+//! as its parent, at the same addresses. An address has a meaning within one
+//! process: for another one, the same address leads to other memory.
+//! Here a child writes to a variable, and starts a second thread, which reads
+//! it. That thread crashes: it writes to an address that leads nowhere. The
+//! kernel answers with the signal SIGSEGV, which ends all threads of a process.
 //!
 //! Predict:  a child writes to a variable. What does its parent read there?
 //! Try:      cargo run -p process-isolation -- --no-fork; echo $?
@@ -46,8 +48,8 @@ fn main() -> Result<()> {
     let status = waitpid(child, None)?; // until each of its threads is dead
     print_row("parent reads");
 
-    let core_file = false;
-    let crashed = WaitStatus::Signaled(child, Signal::SIGSEGV, core_file);
+    // false: it left no core file
+    let crashed = WaitStatus::Signaled(child, Signal::SIGSEGV, false);
     ensure!(status == crashed, "the child did not crash: {status:?}");
     let number = NUMBER.load(Relaxed);
     ensure!(
@@ -65,9 +67,8 @@ fn write_and_crash(label: &str) -> ! {
     NUMBER.store(2, Relaxed);
     print_row(label);
     let second_thread = thread::spawn(read_and_crash);
-    // join waits until the second thread has ended. If it ended alone, this
-    // thread would go on.
-    second_thread.join().expect("the second thread panicked");
+    second_thread.join().expect("the second thread panicked"); // waits for it
+    // Not reached: the crash ends this thread, too.
     println!("only the second thread ended");
     exit(1)
 }
@@ -75,10 +76,12 @@ fn write_and_crash(label: &str) -> ! {
 /// What the second thread does.
 fn read_and_crash() {
     print_row("thread 2 reads");
-    println!("thread 2 writes to address 1, where there is no memory");
-    // A pointer to address 1.
+    println!("thread 2 writes to address 1, which leads nowhere");
+    // A raw pointer to address 1. "Without provenance": made from a number, and
+    // not from a variable.
     let nowhere = ptr::without_provenance_mut::<u8>(1);
     // SAFETY: none, on purpose. The kernel ends the process at this write.
+    // (volatile: the compiler must not leave it out.)
     unsafe { nowhere.write_volatile(0) };
 }
 
@@ -92,10 +95,11 @@ fn print_row(label: &str) {
     println!("{label:<16}{pid:>8}  {id:<13}{address:<16p}{number:>6}");
 }
 
-/// A core file holds the memory of a process that crashed.
+/// So that the crash leaves nothing on the disk: a core file would hold the
+/// memory of the process.
 fn leave_no_core_file() -> Result<()> {
     setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
-    // The limit alone does not stop programs that collect crashes.
+    // Programs that collect crashes do not heed that limit, but this:
     #[cfg(target_os = "linux")]
     nix::sys::prctl::set_dumpable(false)?;
     Ok(())

@@ -35,7 +35,7 @@ fn the_child_writes_and_crashes_and_its_parent_sees_nothing_of_it() {
     expected += &row("parent reads", parent, first, address, 1);
     expected += &row("child writes", child, first, address, 2);
     expected += &row("thread 2 reads", child, second, address, 2);
-    expected += "thread 2 writes to address 1, where there is no memory\n";
+    expected += "thread 2 writes to address 1, which leads nowhere\n";
     expected += &row("parent reads", parent, first, address, 1);
     expected += &format!(
         "\nchild {child}, with both threads: killed by SIGSEGV\n\
@@ -58,6 +58,6 @@ fn without_fork_the_second_thread_ends_the_first() {
     expected += &row("parent reads", pid, first, address, 1);
     expected += &row("parent writes", pid, first, address, 2);
     expected += &row("thread 2 reads", pid, second, address, 2);
-    expected += "thread 2 writes to address 1, where there is no memory\n";
+    expected += "thread 2 writes to address 1, which leads nowhere\n";
     assert_eq!(text, expected);
 }

@@ -104,8 +104,8 @@ fn main() -> Result<()> {
 fn start(work: impl FnOnce()) -> Result<Pid> {
     let parent = getpid();
     // fork returns twice: in the parent, and in the new child.
-    // SAFETY: there is no other thread. fork would not copy it, and a lock that
-    // it held would stay locked in the child.
+    // SAFETY: there is no other thread. fork copies only the one that calls it,
+    // and a lock that another one holds would stay locked in the child.
     let result = unsafe { fork() }.context("fork refused")?;
     match result {
         ForkResult::Child => {

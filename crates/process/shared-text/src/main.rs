@@ -2,10 +2,10 @@
 //!
 //! Text is the machine code of a program, data is its variables. Text is
 //! read-only, so processes can share it. Each process writes to its own data.
-//! Rss is the memory that a process uses. In Pss, a page of memory (usually
-//! 4 KiB) that n processes use counts as 1/n of a page for each. So the sum of
-//! Pss is what all use together. Divided by the mean Rss, which is what one
-//! process uses, it is the number of copies in memory.
+//! Rss is how much of a process is in memory. In Pss, a page of memory that n
+//! processes share counts as 1/n of a page for each. An example: 5 processes
+//! share 100 KiB. Each has an Rss of 100 and a Pss of 20. The sum of Pss is
+//! 100, as much as one Rss: there is one copy.
 //!
 //! Predict:  5 processes run one program. How many copies of text, of data?
 //! Try:      cargo run -p shared-text -- --processes 10
@@ -28,7 +28,8 @@ fn main() -> Result<()> {
     let args = Args::parse();
     need_smaps(); // or exits with 77
 
-    // Each process writes to its data: this one, and the children.
+    // Processes may share pages of data, too, until one of them writes there.
+    // So each process writes to all its data: this one, and the children.
     DATA.lock().expect("there is one thread").fill(2);
     if args.child {
         return be_child();
@@ -54,13 +55,14 @@ fn main() -> Result<()> {
     // All are alive now. What do they have in memory, together?
     println!("this program runs in processes {pids:?}\n");
     println!("in memory, KiB   mean Rss  sum of Pss  copies");
-    // r: read, w: write, x: execute, p: private.
+    // r: read, w: write, x: execute. p: a process that writes to a page gets a
+    // copy of its own.
     let text = count_copies("text", "r-xp", &pids)?;
     let data = count_copies("data", "rw-p", &pids)?;
 
     for mut child in children {
-        // This first closes the pipe to the child's standard input. So the
-        // child reads the end of the file, and ends.
+        // `wait` first closes this end of the pipe to the child's standard
+        // input. So the child reads an end of file, and ends.
         child.wait()?;
     }
 
@@ -68,11 +70,15 @@ fn main() -> Result<()> {
     println!(
         "\n{processes} processes, {text:.2} copies of text, {data:.2} of data"
     );
-    // The processes have not used quite the same pages, so this is rounded.
-    // Text that is in use by still more processes counts as less than 1.
+    // A process need not have used every page, so these numbers are rounded.
+    // There is less than 1 copy of the text for these processes if others run
+    // this program at the same time.
     ensure!(text.round() <= 1.0, "1 copy of the text was expected");
     let one_each = f64::from(processes);
-    ensure!(data.round() == one_each, "{one_each} of data were expected");
+    ensure!(
+        data.round() == one_each,
+        "{one_each} copies of data were expected"
+    );
     Ok(())
 }
 
@@ -98,8 +104,8 @@ fn count_copies(part: &str, permissions: &str, pids: &[u32]) -> Result<f64> {
     Ok(copies)
 }
 
-/// Rss or Pss of a process, in KiB, of that part of this program's file which
-/// has these permissions. Source: proc_pid_smaps(5).
+/// Adds up Rss or Pss, in KiB, where the memory of a process comes from this
+/// program's file and has these permissions. Source: proc_pid_smaps(5).
 fn kib_of(pid: u32, permissions: &str, field: &str) -> Result<f64> {
     let program = current_exe()?.display().to_string();
     let smaps = fs::read_to_string(format!("/proc/{pid}/smaps"))?;

@@ -1,8 +1,8 @@
-//! Tasks and a forked process do the same. What does the main task see of it?
+//! What does a process see of its tasks' work, and what of a forked process's?
 //!
-//! A task is what others call a thread. A process starts with one, the main
-//! task, and can start more. fork makes another process, a copy of this one.
-//! The kernel gives each process a number, its PID, and each task its TID.
+//! A task is Linux's word for a thread. A process starts with one, the main
+//! task, and can start more. fork makes another process, with a copy of all but
+//! the tasks. Each process has a number, its PID, and each task has its TID.
 //! Here some tasks, and then a forked process, do the same two things: add 1 to
 //! a variable, and open a file. A descriptor is the number of an open file.
 //!
@@ -40,9 +40,9 @@ fn main() -> Result<()> {
     let mut files = Vec::new();
     for _ in 0..tasks {
         let task = thread::spawn(|| act("task"));
-        // One after another, so that each row shows what the last one did.
+        // One after another, so that a row shows the work of all before it.
         let file = task.join().expect("the task panicked")?;
-        files.push(file); // so it stays open
+        files.push(file); // so that it stays open
     }
 
     // fork returns twice: in the parent, and in the new child.
@@ -51,7 +51,7 @@ fn main() -> Result<()> {
     let result = unsafe { fork() }.context("fork refused")?;
     let child = match result {
         ForkResult::Child => {
-            act("forked process")?; // an error ends the child here
+            let _file = act("forked process")?; // stays open until the exit
             exit(0)
         }
         ForkResult::Parent { child } => child,
@@ -83,7 +83,7 @@ fn act(label: &str) -> Result<File> {
 
 /// The task that calls this, and what it sees of the variable and the files.
 fn print_row(label: &str) -> Result<()> {
-    // A link. For each task it leads to another folder, PID/task/TID.
+    // A link: it leads to PID/task/TID, with the TID of the task that reads it.
     let folder = fs::read_link("/proc/thread-self")?;
     let ids = folder.display();
     let number = NUMBER.load(Relaxed);

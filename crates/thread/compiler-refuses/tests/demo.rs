@@ -1,7 +1,6 @@
 #![cfg(unix)]
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::process::{self, Command, Output};
 
 const DEMO: &str = env!(concat!("CARGO_BIN_EXE_", env!("CARGO_PKG_NAME")));
@@ -66,8 +65,12 @@ fn run_with(name: &str, script: &str) -> Output {
     let folder = std::env::temp_dir().join(name);
     fs::create_dir(&folder).unwrap();
     let rustc = folder.join("rustc");
-    fs::write(&rustc, format!("#!/bin/sh\n{script}\n")).unwrap();
-    fs::set_permissions(&rustc, fs::Permissions::from_mode(0o755)).unwrap();
+    // A child writes it: this process could not run a file that another test
+    // holds open, in a child that it has just forked.
+    let write = "printf '#!/bin/sh\\n%s' \"$1\" >\"$0\" && chmod 755 \"$0\"";
+    let mut writer = Command::new("sh");
+    writer.args(["-c", write]).arg(&rustc).arg(script);
+    assert!(writer.status().unwrap().success());
     let output = Command::new(DEMO)
         .env("PATH", &folder)
         .env_remove("RUST_BACKTRACE")
