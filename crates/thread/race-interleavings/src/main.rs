@@ -1,151 +1,200 @@
-//! Race condition, step by step: threads add 1 to one counter.
+//! Race condition, step by step: two threads add 1 to one counter.
 //!
 //! To add 1, a thread takes three steps. It loads the counter into a register,
 //! a place for a number that only this thread uses. It adds 1 there, and stores
 //! the register in the counter. The scheduler decides whose step is next. Each
-//! order of all the steps is called an interleaving.
-//! This demo executes every interleaving on a model: it has a counter and
-//! registers, but no real threads.
+//! order that keeps the steps of a thread in their order is an interleaving.
+//! This demo executes all of them on a model, without real threads.
 //!
 //! Predict:  two threads, three steps each: how many orders? How many end at 2?
-//! Try:      cargo run -p race-interleavings -- --steps 1 # all three at once
 //! Try:      cargo run -p race-interleavings -- --order AABBAB
 //! Try:      cargo run -p race-interleavings -- --play # you are the scheduler
 //! See also: race-condition, with real threads; atomic-fix, one step for all.
 
-mod evidence;
-mod scheduler;
+use std::io::{IsTerminal, Write, stdin, stdout};
 
-use Instruction::{Add, Load, Store};
-use anyhow::Result;
-use clap::{Parser, value_parser};
+use anyhow::{Result, ensure};
+use clap::Parser;
+
+/// A thread of the model.
+#[derive(Default)]
+struct Thread {
+    register: u32,
+    steps_done: u32,
+}
+
+/// The counter, and the two threads that add 1 to it.
+#[derive(Default)]
+struct Model {
+    counter: u32,
+    thread_a: Thread,
+    thread_b: Thread,
+}
+
+/// Executes the next step of thread A or B. Returns a line that shows it.
+fn step(model: &mut Model, letter: char) -> String {
+    let thread = if letter == 'A' {
+        &mut model.thread_a
+    } else {
+        &mut model.thread_b
+    };
+    let before = model.counter;
+    let text = if thread.steps_done == 0 {
+        thread.register = model.counter;
+        format!("load {}", thread.register)
+    } else if thread.steps_done == 1 {
+        thread.register += 1;
+        format!("+1 = {}", thread.register)
+    } else {
+        // If the other thread has stored since this one's load, this overwrites
+        // the sum of the other: its update is lost.
+        model.counter = thread.register;
+        format!("store {}", thread.register)
+    };
+    thread.steps_done += 1;
+
+    let counter = model.counter;
+    let lost = if thread.steps_done == 3 && counter == before {
+        " ← 1 lost"
+    } else {
+        ""
+    };
+    if letter == 'A' {
+        format!("{text:<20}{counter}{lost}")
+    } else {
+        format!("          {text:<10}{counter}{lost}")
+    }
+}
+
+const HEADING: &str = "A         B         counter";
+
+fn main() -> Result<()> {
+    sigpipe::reset(); // `| head -1` ends this program quietly
+    let args = Args::parse();
+    if args.play {
+        return play();
+    }
+    if let Some(order) = args.order {
+        draw(&order);
+        let end = execute(&order);
+        println!("{order}: expected 2, counted {end}: {} lost", 2 - end);
+        return Ok(());
+    }
+
+    let mut exact = Vec::new();
+    let mut lossy = Vec::new();
+    for order in all_orders() {
+        if execute(&order) == 2 {
+            exact.push(order);
+        } else {
+            lossy.push(order);
+        }
+    }
+    println!("no update is lost:");
+    draw(&exact[0]);
+    println!("an update is lost:");
+    draw(&lossy[0]);
+    println!("{:>3} end at 1 {}", lossy.len(), "███".repeat(lossy.len()));
+    println!("{:>3} end at 2 {}", exact.len(), "███".repeat(exact.len()));
+
+    let serial = ["AAABBB", "BBBAAA"]; // one thread after the other
+    ensure!(exact == serial, "these lose no update: {exact:?}");
+    ensure!(lossy.len() == 18, "{} lose an update", lossy.len());
+    println!("20 orders: 18 lose an update, AAABBB and BBBAAA do not");
+    Ok(())
+}
+
+/// Executes an order, such as AABBAB. Returns what the counter is at the end.
+fn execute(order: &str) -> u32 {
+    let mut model = Model::default();
+    for letter in order.chars() {
+        step(&mut model, letter);
+    }
+    model.counter
+}
+
+/// Executes an order, and shows each step.
+fn draw(order: &str) {
+    println!("{HEADING}     {order}");
+    let mut model = Model::default();
+    for letter in order.chars() {
+        println!("{}", step(&mut model, letter));
+    }
+    println!();
+}
+
+/// All orders of three A and three B. Six bits make a number from 0 to 63: for
+/// each bit that is 1, B is next.
+fn all_orders() -> Vec<String> {
+    let mut orders = Vec::new();
+    for number in 0_u32..64 {
+        if number.count_ones() != 3 {
+            continue;
+        }
+        let mut order = String::new();
+        for bit in (0..6).rev() {
+            order.push(if number & (1 << bit) == 0 { 'A' } else { 'B' });
+        }
+        orders.push(order);
+    }
+    orders
+}
+
+/// Asks for each step whose it shall be.
+fn play() -> Result<()> {
+    println!("You are the scheduler. Can you make an update get lost?");
+    println!("Type the letter of a thread, and Enter.\n");
+    println!("{HEADING}");
+    let mut model = Model::default();
+    let mut left = format!("{:20}0", ""); // what stands left of the question
+    while model.thread_a.steps_done < 3 || model.thread_b.steps_done < 3 {
+        let mut possible = "A or B";
+        if model.thread_a.steps_done == 3 {
+            possible = "B";
+        }
+        if model.thread_b.steps_done == 3 {
+            possible = "A";
+        }
+        print!("{left:<34}next step: {possible}? ");
+        stdout().flush()?; // the question has no line break
+        let mut line = String::new();
+        if stdin().read_line(&mut line)? == 0 {
+            println!("\nThe input has ended too early.");
+            return Ok(());
+        }
+        let typed = line.trim().to_uppercase();
+        if !stdin().is_terminal() {
+            println!("{typed}"); // a terminal shows what is typed by itself
+        }
+        left = "    A or B, if it has a step left".to_string();
+        if typed.len() == 1 && possible.contains(&typed) {
+            left = step(&mut model, if typed == "A" { 'A' } else { 'B' });
+        }
+    }
+    println!("{left}\n");
+    let end = model.counter;
+    println!("expected 2, counted {end}: {} lost", 2 - end);
+    Ok(())
+}
+
+/// Checks the argument of --order.
+fn order(text: &str) -> Result<String, String> {
+    let order = text.to_uppercase();
+    let count_a = order.matches('A').count();
+    let count_b = order.matches('B').count();
+    if count_a == 3 && count_b == 3 && order.len() == 6 {
+        return Ok(order);
+    }
+    Err("possible is AAABBB, with its letters in any order".to_string())
+}
 
 #[derive(Parser)]
 #[command(about)]
 struct Args {
-    /// Threads that add 1: A and B, or A, B and C
-    #[arg(long, default_value_t = 2)]
-    #[arg(value_parser = value_parser!(u8).range(2..=3))]
-    threads: u8,
-    /// Steps of each thread: 3 (load | add | store), 2 (load | add + store)
-    /// or 1 (load + add + store, as fetch_add does)
-    #[arg(long, default_value_t = 3)]
-    #[arg(value_parser = value_parser!(u8).range(1..=3))]
-    steps: u8,
-    /// Execute this interleaving, such as AABBAB
-    #[arg(long, value_name = "LETTERS")]
+    /// Execute this order of steps, such as AABBAB
+    #[arg(long, value_name = "LETTERS", value_parser = order)]
     order: Option<String>,
     /// You are the scheduler: type whose step is next
     #[arg(long, conflicts_with = "order")]
     play: bool,
-}
-
-enum Instruction {
-    Load,
-    Add,
-    Store,
-}
-
-/// Instructions that no other thread can come in between. They are written in
-/// this file, so they live as long as the program, like a string: 'static.
-type Step = &'static [Instruction];
-
-/// The model of a thread.
-#[derive(Clone, Default)]
-struct Thread {
-    register: usize,
-    steps_done: usize,
-}
-
-/// The threads, and the counter that they share.
-#[derive(Clone)]
-struct Execution {
-    program: &'static [Step], // what each thread has to do
-    threads: Vec<Thread>,
-    counter: usize,
-    order: Vec<usize>, // whose steps were executed: 0 is thread A, 1 is B
-}
-
-fn main() -> Result<()> {
-    sigpipe::reset();
-    let args = Args::parse();
-    let program: &[Step] = match args.steps {
-        1 => &[&[Load, Add, Store]],
-        2 => &[&[Load], &[Add, Store]],
-        _ => &[&[Load], &[Add], &[Store]],
-    };
-    let start = Execution {
-        program,
-        threads: vec![Thread::default(); args.threads.into()],
-        counter: 0,
-        order: Vec::new(),
-    };
-    let all = every_interleaving(&start);
-
-    if let Some(order) = args.order {
-        let chosen = scheduler::obey(&order, &start); // or exits with 2
-        evidence::draw_timelines(&start, &[&chosen]);
-        // The chosen one must be among all, with the same count at its end.
-        return evidence::judge_one(&chosen, &all);
-    }
-    if args.play {
-        let Some(played) = scheduler::ask_for_each_step(&start)? else {
-            return Ok(()); // the input has ended too early
-        };
-        return evidence::judge_one(&played, &all); // demands the same
-    }
-    evidence::draw_counts(&all);
-    evidence::draw_timelines(&start, &evidence::examples(&all));
-    // The verdict demands: no interleaving is missing. Those in which one
-    // thread does all its steps after the other lose no update. Each of the
-    // rest loses at least one.
-    evidence::judge(&all)
-}
-
-/// Executes all interleavings together, one step in each round. Where several
-/// threads could be next, the execution goes on in several ways.
-fn every_interleaving(start: &Execution) -> Vec<Execution> {
-    let mut executions = vec![start.clone()];
-    // All executions have the same number of steps behind them.
-    while !executions[0].ready_threads().is_empty() {
-        let mut longer = Vec::new();
-        for execution in &executions {
-            for thread in execution.ready_threads() {
-                let mut next = execution.clone();
-                next.execute_step_of(thread);
-                longer.push(next);
-            }
-        }
-        executions = longer;
-    }
-    executions
-}
-
-impl Execution {
-    /// The numbers of the threads that have a step left.
-    fn ready_threads(&self) -> Vec<usize> {
-        let mut ready = Vec::new();
-        for (number, thread) in self.threads.iter().enumerate() {
-            if thread.steps_done < self.program.len() {
-                ready.push(number);
-            }
-        }
-        ready
-    }
-
-    /// Executes the next step of the thread with this number.
-    fn execute_step_of(&mut self, number: usize) {
-        let thread = &mut self.threads[number];
-        for instruction in self.program[thread.steps_done] {
-            match instruction {
-                Load => thread.register = self.counter,
-                Add => thread.register += 1,
-                // If another thread has stored since this thread's load,
-                // that is overwritten: its update is lost.
-                Store => self.counter = thread.register,
-            }
-        }
-        thread.steps_done += 1;
-        self.order.push(number);
-    }
 }
