@@ -77,27 +77,6 @@ def seconds(duration):
     return float(number) * UNITS[unit]
 
 
-def kibibytes(size, unit):
-    return int(size) * {"KiB": 1, "MiB": 1024, "GiB": 1024**2}[unit]
-
-
-def human(size):
-    """A size in KiB, as the demos write it."""
-    return f"{size // 1024} MiB" if size >= 1024 else f"{size} KiB"
-
-
-def accesses(text):
-    """memory-hierarchy: (KiB of the working set, ns per access), and (cache, its KiB)."""
-    pattern = r"^ *(\d+) (KiB|MiB|GiB)  (?:(L\d) (\d+) (KiB|MiB)|none reported) +([\d.]+) │"
-    rows = []
-    caches = {}
-    for row in find("memory-hierarchy", pattern, text):
-        rows.append((kibibytes(row[1], row[2]), float(row[6])))
-        if row[3]:
-            caches[row[3]] = kibibytes(row[4], row[5])
-    return rows, caches
-
-
 def launches(text):
     """launch-cost: (what is launched, its median, 10 % and 90 % quantile in seconds)."""
     pattern = rf"^(\S.*?) +\d+ +({DURATION}) +({DURATION}) to ({DURATION}) +{DURATION}  █"

@@ -39,20 +39,6 @@ def data(rows):
     return "\n".join([*lines, "e", ""])
 
 
-def memory_hierarchy(demo, _):
-    rows, caches = figures.accesses(demo.shown.text)
-    script = "set logscale xy\nset xlabel 'working set'\nset ylabel 'ns per access'\n"
-    sizes = ", ".join(f"'{figures.human(size)}' {size}" for size, _ in rows[::2])
-    script += f"set grid ytics; unset key; set xtics ({sizes})\nset yrange [0.5:*]\n"
-    for cache, size in caches.items():
-        script += f"set arrow from {size}, graph 0 to {size}, graph 1 nohead dashtype 2 lc rgb '#888888'\n"
-        script += f"set label '{cache} ' at {size}, graph 0.95 right tc rgb '#888888'\n"
-    script += f"plot '-' using 1:2 with linespoints pt 7 lw 2 lc rgb '{COLOURS[0]}'\n" + data(rows)
-    first, last = rows[0], rows[-1]
-    what = f"{first[1]} ns in {figures.human(first[0])}, {last[1]} ns in {figures.human(last[0])}"
-    return script, f"ns per access by working set: {what}"
-
-
 def launch_cost(demo, _):
     rows = figures.launches(demo.shown.text)
     numbered = [(row, *launch) for row, launch in enumerate(reversed(rows))]
@@ -144,7 +130,6 @@ CAPTIONS = {
 }
 
 PLOTS = {
-    "memory-hierarchy": memory_hierarchy,
     "launch-cost": launch_cost,
     "fair-scheduling": fair_scheduling,
     "nice-priority": nice_priority,

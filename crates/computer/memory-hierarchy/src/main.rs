@@ -4,114 +4,101 @@
 //! several: L1 is the nearest, then L2, then L3, each larger than the last.
 //! The working set is the memory that a program uses again and again.
 //! This demo measures how long an access takes, in larger and larger sets. It
-//! goes through them in random order, so that no core can guess what is next.
+//! goes through them in random order: the core cannot guess what is next.
 //!
 //! Predict:  How many times longer is an access in 256 MiB than in 4 KiB?
-//! Try:      cargo run -p memory-hierarchy -- --in-order
-//! Try:      cargo run -p memory-hierarchy -- --max-mib 1024
+//! Run:      cargo run --release -p memory-hierarchy
+//! Try:      cargo run --release -p memory-hierarchy -- --in-order
 //! See also: computer-architecture, which cores share which of these caches.
 
 mod evidence;
 
-use std::arch::asm;
-use std::ptr::null;
-use std::time::Duration;
+use std::hint::black_box;
 
-use anyhow::Result;
-use clap::{Parser, value_parser};
+use anyhow::{Result, ensure};
+use clap::Parser;
 
 use evidence::Row;
 
-/// 64 bytes, a cache line: a core loads all of them or none.
-/// The cells of a working set form a chain. The last one leads to the first.
+const SMALLEST: usize = 4; // KiB
+const LARGEST: usize = 256 * 1024;
+
+/// 64 bytes, a cache line on most processors: a core loads all of it or none.
 #[derive(Clone)]
 #[repr(align(64))]
 struct Cell {
-    next: *const Cell, // the address of the next cell
+    next: *const Cell, // the address of another cell
+}
+
+fn main() -> Result<()> {
+    sigpipe::reset(); // `| head -1` ends this program quietly
+    let args = Args::parse();
+    let mut memory = evidence::allocate(LARGEST)?; // or exits with 77
+
+    let mut rows = Vec::new();
+    let mut kib = SMALLEST;
+    while kib <= LARGEST {
+        let working_set = &mut memory[..kib * 1024 / size_of::<Cell>()];
+        let mut order: Vec<usize> = (0..working_set.len()).collect();
+        if !args.in_order {
+            fastrand::shuffle(&mut order);
+        }
+        let first = chain(working_set, &order);
+        let nanoseconds = chase(first)?;
+        rows.push(Row { kib, nanoseconds });
+        kib *= 4;
+    }
+    evidence::draw(&rows);
+
+    let shortest = rows[0].nanoseconds;
+    let longest = rows[rows.len() - 1].nanoseconds;
+    let times = longest / shortest;
+    let seen = format!(
+        "an access takes {shortest:.2} ns in 4 KiB, {longest:.2} ns in \
+         256 MiB: {times:.1} times as long"
+    );
+    // In order, the core can load the next cells in advance: no verdict then.
+    ensure!(args.in_order || times >= 3.0, "{seen}");
+    println!("\n{seen}");
+    Ok(())
+}
+
+/// Makes each cell lead to the next in this order, and the last to the first.
+/// Returns the address of the first.
+fn chain(cells: &mut [Cell], order: &[usize]) -> *const Cell {
+    let mut last = order[order.len() - 1];
+    for &cell in order {
+        cells[last].next = &raw const cells[cell]; // its address
+        last = cell;
+    }
+    cells[last].next
+}
+
+/// Follows the chain. Returns nanoseconds per access, the median of 5 rounds.
+fn chase(first: *const Cell) -> Result<f64> {
+    let accesses = 200_000;
+    let mut times = Vec::new();
+    let mut cell = first;
+    for _ in 0..5 {
+        let begin = evidence::cpu_time()?; // while others run, it stands still
+        for _ in 0..accesses {
+            // An access cannot begin before the one before it has ended: the
+            // core needs the address from it.
+            // SAFETY: each cell leads to a cell of the chain.
+            cell = unsafe { (*cell).next };
+        }
+        let spent = evidence::cpu_time()? - begin;
+        times.push(spent.as_secs_f64() * 1e9 / f64::from(accesses));
+    }
+    black_box(cell); // a use of it: else the compiler may leave out the loops
+    times.sort_by(f64::total_cmp);
+    Ok(times[2])
 }
 
 #[derive(Parser)]
 #[command(about)]
 struct Args {
-    /// Largest working set in MiB, reduced to a quarter of the free memory
-    #[arg(long, default_value_t = 256)]
-    #[arg(value_parser = value_parser!(u64).range(16..=4096))]
-    max_mib: u64,
-    /// Chain the cells by address: the core loads the next one in advance
+    /// Chain the cells by address: the core can load the next one in advance
     #[arg(long)]
     in_order: bool,
-}
-
-fn main() -> Result<()> {
-    sigpipe::reset();
-    let args = Args::parse();
-    let largest = evidence::affordable(args.max_mib * 1024 * 1024)?; // bytes
-    let mut memory = vec![Cell { next: null() }; largest / size_of::<Cell>()];
-    // A page is 4 KiB of memory or more. For each page, the core must look up
-    // where in memory it lies. For two accesses in a row to one page it could
-    // skip that. So the random chain changes the page at every step.
-    let pages = evidence::shuffled_pages(&memory);
-
-    let mut rows = Vec::new();
-    let mut working_set = 4 * 1024; // bytes
-    while working_set <= largest {
-        let cells = working_set / size_of::<Cell>();
-        let first = if args.in_order {
-            evidence::chain_in_order(&mut memory, cells)
-        } else {
-            evidence::chain_at_random(&mut memory, cells, &pages)
-        };
-        let nanoseconds = chase(first)?;
-        rows.push(Row {
-            working_set,
-            nanoseconds,
-        });
-        working_set *= 4;
-    }
-    evidence::draw(&rows);
-
-    // In random order, an access must take at least 3 times as long in the
-    // largest set as in the smallest. In order, no limit is demanded.
-    evidence::judge(&rows, args.in_order)
-}
-
-/// Follows the chain for 10 rounds of 10 ms. Returns nanoseconds per access.
-fn chase(first: *const Cell) -> Result<f64> {
-    let mut cell = first;
-    let mut times = Vec::new();
-    for _ in 0..10 {
-        let mut accesses = 0;
-        let mut spent = Duration::ZERO;
-        let begin = evidence::cpu_time()?; // while others run, it stands still
-        while spent < Duration::from_millis(10) {
-            for _ in 0..100 {
-                cell = follow_100(cell);
-            }
-            accesses += 100 * 100;
-            spent = evidence::cpu_time()? - begin;
-        }
-        times.push(spent.as_secs_f64() * 1e9 / f64::from(accesses));
-    }
-    // The first 5 rounds fill the caches with what fits. The other 5 count.
-    Ok(evidence::median(&times[5..]))
-}
-
-/// Makes 100 accesses. Each of them is `cell = cell.next`. It cannot begin
-/// before the one before it has ended: the core needs the address from it.
-///
-/// In assembly it is one instruction, which loads what is stored at an address
-/// (`[{0}]`). In a debug build, Rust would make several, and measure them.
-fn follow_100(mut cell: *const Cell) -> *const Cell {
-    // SAFETY: this only reads, and each cell leads to a cell of its chain.
-    unsafe {
-        #[cfg(target_arch = "x86_64")]
-        asm!(".rept 100", "mov {0}, [{0}]", ".endr", inout(reg) cell);
-        #[cfg(target_arch = "aarch64")]
-        asm!(".rept 100", "ldr {0}, [{0}]", ".endr", inout(reg) cell);
-        #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-        for _ in 0..100 {
-            cell = (*cell).next;
-        }
-    }
-    cell
 }
