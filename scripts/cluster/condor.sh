@@ -60,7 +60,7 @@ run_condor() {
   cd /run/job
   condor_master
   until_true condor_is_up
-  try_array submit_condor 3 result-{1..4}.json
+  try_array submit_condor 3 4
 }
 condor_is_up() { condor_status -af Name | grep .; }
 submit_condor() {

@@ -49,7 +49,7 @@ END
 
 inside_slurm() {
   start_slurm slurm
-  try_array submit_slurm 3 result-{1..4}.json
+  try_array submit_slurm 3 4
 }
 submit_slurm() {
   show sbatch --wait ${1:+"--array=$1"} job.slurm
@@ -60,7 +60,7 @@ submit_slurm() {
 
 inside_pbs() {
   start_slurm pbs
-  try_array submit_pbs 3 result-{1..4}.json
+  try_array submit_pbs 3 4
 }
 submit_pbs() {
   show qsub -t "${1:-1-4}" job.pbs

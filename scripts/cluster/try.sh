@@ -146,23 +146,22 @@ hide() {
   for folder; do mount -t tmpfs -o mode=755 tmpfs "$folder"; done
 }
 
-# try_array SUBMIT LOST RESULT...: SUBMIT is a function that submits a task of this index, or
-# without one the array, and returns when it has run. The result of task LOST gets lost.
+# try_array SUBMIT LOST TASKS: SUBMIT is a function that submits a task of this index, or without
+# one the array of 1 to TASKS, and returns when it has run. The result of task LOST gets lost.
 try_array() {
-  local submit=$1 lost=$2 before after code=0
-  shift 2
+  local submit=$1 lost=$2 tasks=$3 before after code=0
   "$submit"
-  show ./batch-job --merge "$@"
-  before=$(./batch-job --merge "$@")
+  show ./batch-job --merge "$tasks"
+  before=$(./batch-job --merge "$tasks")
 
   show rm "result-$lost.json"
-  after=$(show ./batch-job --merge "$@" 2>&1) || code=$?
+  after=$(show ./batch-job --merge "$tasks" 2>&1) || code=$?
   printf '%s\n' "$after"
   if ((code != 1)) || [[ $after != *"no result of [$lost]"* ]]; then fail "the merge names not just $lost"; fi
   "$submit" "$lost"
-  after=$(./batch-job --merge "$@")
-  printf '\n$ ./batch-job --merge %s\n%s\n' "$*" "${after##*$'\n'}"
-  if [[ $after != "$before" || $after != *"$# results merged"* ]]; then fail "the merges differ"; fi
+  after=$(./batch-job --merge "$tasks")
+  printf '\n$ ./batch-job --merge %s\n%s\n' "$tasks" "${after##*$'\n'}"
+  if [[ $after != "$before" || $after != *"$tasks results merged"* ]]; then fail "the merges differ"; fi
 }
 
 # --- Which one -------------------------------------------------------------------------------------

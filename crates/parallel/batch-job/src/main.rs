@@ -1,102 +1,151 @@
 //! Batch job: a cluster runs one program many times; only the index differs.
 //!
-//! The tasks of such a job array know nothing of each other. The scheduler
-//! gives each one an index, and here that is the seed of its random numbers:
-//! a task throws points into a square, counts those in a quarter of a circle,
-//! and writes its result to a file of its own. The merge makes pi of them.
-//! Without an index this program plays the scheduler. It also tears one result,
-//! which means that the file is cut short, as on a full disk.
-//! The jobs for Slurm, PBS and Condor are in scripts/cluster.
+//! Each run is a task of a job array, and knows nothing of the other tasks.
+//! The cluster's scheduler gives each task an index. Here the index is the seed
+//! of the task's random numbers. A task throws points into a square, counts
+//! those in a quarter of a circle, and writes the count to a file of its own.
+//! A merge reads the files, and makes pi of the counts.
+//! Without an index, this program plays the scheduler, for an array of 4 tasks.
 //!
 //! Predict:  one of 4 results is torn. How much has to be computed again?
-//! Try:      cargo run -p batch-job -- --index 5 --out target/batch-job
-//! Try:      cargo run -p batch-job -- --merge target/batch-job/result-5.json
+//! Try:      cargo run -p batch-job -- --index 1 --out target
+//! Try:      cargo run -p batch-job -- --merge 2 --out target   # exits 1
 //! See also: embarrassingly-parallel, where threads share out such jobs.
 
-mod evidence;
-
-use std::fs::{self, File};
-use std::hash::{BuildHasher, RandomState};
-use std::io::Write;
+use std::env;
+use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::{self, Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, value_parser};
 use serde::{Deserialize, Serialize};
 
-#[derive(Parser)]
-#[command(about)]
-struct Args {
-    /// Be this task [default: the one that the scheduler says]
-    #[arg(long)]
-    index: Option<u16>,
-    /// Points that each task throws; with --merge, that each task has thrown
-    #[arg(long, default_value_t = 1_000_000)]
-    #[arg(value_parser = value_parser!(u64).range(1000..=10_000_000))]
-    points: u64,
-    /// Folder of the results: result-<INDEX>.json
-    #[arg(long, default_value = ".")]
-    out: PathBuf,
-    /// Merge these: name all that there should be, as in result-{1..4}.json
-    #[arg(long, value_name = "FILE", num_args = 1..)]
-    #[arg(conflicts_with = "index")]
-    merge: Vec<PathBuf>,
-}
+/// The variable in which a scheduler says the index, and its value in a job
+/// that is no array ("": it is not set). Condor's job file says --index.
+const VARIABLES: [(&str, &str); 5] = [
+    ("SLURM_ARRAY_TASK_ID", ""),
+    ("PBS_ARRAY_INDEX", ""),      // OpenPBS, PBS Pro
+    ("PBS_ARRAYID", ""),          // TORQUE
+    ("SGE_TASK_ID", "undefined"), // Grid Engine
+    ("LSB_JOBINDEX", "0"),        // LSF
+];
 
-/// What a task finds out, as its file holds it.
+/// What a task finds out. Its file holds this as JSON.
 #[derive(Serialize, Deserialize)]
 struct Estimate {
-    index: u16,
     points: u64,
     hits: u64,
 }
 
 fn main() -> Result<()> {
-    sigpipe::reset();
+    sigpipe::reset(); // `| head -1` ends this program quietly
     let args = Args::parse();
-    if !args.merge.is_empty() {
-        let merged = merge(&args.merge, args.points)?;
-        return evidence::report(&merged);
+
+    if let Some(last) = args.merge {
+        let again = merge(last, &args.out);
+        ensure!(
+            again.is_empty(),
+            "no result of {again:?}: run only that again"
+        );
+        return Ok(());
     }
     let index = match args.index {
         Some(index) => Some(index),
-        // A scheduler says it in an environment variable.
-        None => evidence::index_from_scheduler(),
+        None => index_from_scheduler()?,
     };
     match index {
-        Some(index) => run_task(index, args.points, &args.out),
-        // Runs tasks 1 to 4, each as a process, and tears the result of task 2.
-        // The verdict demands: a merge names task 2 alone. It runs again, and
-        // then a merge finds all results.
-        None => evidence::play_scheduler(args.points),
+        Some(index) => run_task(index, &args.out),
+        None => play_scheduler(),
     }
 }
 
-/// One task: compute, then write.
-fn run_task(index: u16, points: u64, folder: &Path) -> Result<()> {
-    let hits = throw(index, points);
-    let file = result_file(folder, index);
-    write_whole(
-        &file,
-        &Estimate {
-            index,
-            points,
-            hits,
-        },
-    )
-    .with_context(|| format!("cannot write {}", file.display()))?;
-    println!("task {index}: {hits} of {points} points hit");
+/// Runs an array, tears a result, merges, and runs again what is missing.
+fn play_scheduler() -> Result<()> {
+    // The results are in target, as what Cargo builds is. The folder has this
+    // process's PID for a name: another run at the same time has its own.
+    let folder = format!("target/batch-job/{}", process::id());
+    let folder = Path::new(&folder);
+    if let Err(error) = fs::create_dir_all(folder) {
+        eprintln!("cannot run here: no folder {}: {error}", folder.display());
+        process::exit(77);
+    }
+    run_tasks(&[1, 2, 3, 4], folder)?;
+
+    // Half of the file is lost, as if the power had failed.
+    let file = result_file(2, folder);
+    let whole = fs::read_to_string(&file)?;
+    let half = &whole[..whole.len() / 2];
+    fs::write(&file, half)?;
+    println!("\nthe result of task 2 is torn, this is left: {half}");
+
+    println!();
+    let again = merge(4, folder);
+    ensure!(again == [2], "task 2 should run again, not {again:?}");
+
+    println!();
+    run_tasks(&again, folder)?;
+    println!();
+    let missing = merge(4, folder);
+    ensure!(missing.is_empty(), "still no result of {missing:?}");
+
+    fs::remove_dir_all(folder)?;
+    println!("\ncomputed again: {} of 4 tasks", again.len());
+    Ok(())
+}
+
+/// Starts all these tasks, each as a process, then waits until they have ended.
+fn run_tasks(indexes: &[u32], folder: &Path) -> Result<()> {
+    println!("run {indexes:?}");
+    // Each task runs this same program. By custom, the first argument is the
+    // program's own name.
+    let program = env::args_os().next().context("this program has no name")?;
+    let mut tasks = Vec::new();
+    for index in indexes {
+        let mut command = Command::new(&program);
+        command.arg("--index").arg(index.to_string());
+        command.arg("--out").arg(folder);
+        command.stdout(Stdio::piped()); // printed below, task by task
+        let task = command
+            .spawn()
+            .with_context(|| format!("cannot start task {index}"))?;
+        tasks.push((index, task));
+    }
+    for (index, task) in tasks {
+        let output = task.wait_with_output()?;
+        print!("{}", String::from_utf8_lossy(&output.stdout));
+        let status = output.status;
+        ensure!(status.success(), "task {index} failed: {status}");
+    }
+    Ok(())
+}
+
+/// What each task of the array does, here and on a cluster.
+fn run_task(index: u32, folder: &Path) -> Result<()> {
+    let estimate = throw_points(index);
+
+    // The result is written under another name first. rename is one step: a
+    // task that is killed leaves no half of a result under the right name.
+    let file = result_file(index, folder);
+    let part = file.with_extension("part");
+    let json = serde_json::to_string(&estimate)?;
+    fs::create_dir_all(folder)?;
+    fs::write(&part, format!("{json}\n"))
+        .with_context(|| format!("cannot write {}", part.display()))?;
+    fs::rename(&part, &file)?;
+    println!("task {index} wrote {json}");
     Ok(())
 }
 
 /// Throws points into a square of side 1. How many are in the quarter of a
 /// circle in it, whose area is pi / 4? So pi is about 4 * hits / points.
-fn throw(index: u16, points: u64) -> u64 {
-    // The index is all that differs between tasks. With the seeds 1, 2, 3 the
-    // random numbers would begin much alike. So a first generator makes of the
-    // index the seed of the one that is used.
+fn throw_points(index: u32) -> Estimate {
+    // The index is all that differs between tasks. The random numbers of seeds
+    // 1, 2, 3 are correlated. So the first random number of such a seed is the
+    // seed that is used.
     let seed = fastrand::Rng::with_seed(index.into()).u64(..);
     let mut random = fastrand::Rng::with_seed(seed);
+    let points = 1_000_000;
     let mut hits = 0;
     for _ in 0..points {
         let x = random.f64();
@@ -105,90 +154,73 @@ fn throw(index: u16, points: u64) -> u64 {
             hits += 1;
         }
     }
-    hits
+    Estimate { points, hits }
 }
 
-fn result_file(folder: &Path, index: u16) -> PathBuf {
+/// Merges results 1 to `last`. Returns the tasks that have no whole result.
+fn merge(last: u32, folder: &Path) -> Vec<u32> {
+    println!("merge 1 to {last}");
+    let mut points = 0;
+    let mut hits = 0;
+    let mut again = Vec::new();
+    for index in 1..=last {
+        match read_result(index, folder) {
+            Ok(estimate) => {
+                points += estimate.points;
+                hits += estimate.hits;
+            }
+            Err(error) => {
+                println!("task {index}: {error}");
+                again.push(index);
+            }
+        }
+    }
+    if again.is_empty() {
+        let pi = 4.0 * hits as f64 / points as f64;
+        println!(
+            "{last} results merged: {hits} of {points} hit, pi is {pi:.5}"
+        );
+    }
+    again
+}
+
+/// Refuses half of a result: where the last brace is missing, it is no JSON.
+fn read_result(index: u32, folder: &Path) -> Result<Estimate> {
+    let json = fs::read_to_string(result_file(index, folder))?;
+    let estimate = serde_json::from_str(&json)?;
+    Ok(estimate)
+}
+
+fn result_file(index: u32, folder: &Path) -> PathBuf {
     folder.join(format!("result-{index}.json"))
 }
 
-/// Writes the result so that its name never belongs to half of a result.
-fn write_whole(file: &Path, estimate: &Estimate) -> Result<()> {
-    // A scheduler may start a task twice, even at the same time on another
-    // machine. A random name keeps both from writing to one file. RandomState
-    // is what the standard library has for random numbers.
-    let random = RandomState::new().hash_one(());
-    let part = file.with_extension(format!("part-{random:x}"));
-    let written = write_and_rename(&part, file, estimate);
-    if written.is_err() && part.exists() {
-        fs::remove_file(&part)?;
-    }
-    written
-}
-
-fn write_and_rename(
-    part: &Path,
-    file: &Path,
-    estimate: &Estimate,
-) -> Result<()> {
-    if let Some(folder) = file.parent() {
-        fs::create_dir_all(folder)?;
-    }
-    let mut content = File::create(part)?;
-    writeln!(content, "{}", serde_json::to_string(estimate)?)?;
-    content.sync_all()?; // it is on the disk before it gets its name
-    fs::rename(part, file)?; // one step: others see the old result or this one
-    Ok(())
-}
-
-struct Merged {
-    results: Vec<Estimate>,
-    /// Tasks whose result is missing, torn, or of another job
-    again: Vec<u16>,
-}
-
-/// Reads the results. Each task between the first and the last one that are
-/// named should have one.
-fn merge(files: &[PathBuf], points: u64) -> Result<Merged> {
-    let mut results: Vec<Estimate> = Vec::new();
-    let mut named: Vec<u16> = Vec::new();
-    for file in files {
-        let index = index_in_name(file)
-            .with_context(|| format!("{} has no index", file.display()))?;
-        ensure!(!named.contains(&index), "task {index} is there twice");
-        named.push(index);
-        match read_result(file, index, points) {
-            Ok(estimate) => results.push(estimate),
-            Err(why) => println!("task {index}: {why:#}"),
+/// None in a job that is no array, and where there is no scheduler.
+fn index_from_scheduler() -> Result<Option<u32>> {
+    for (name, no_array) in VARIABLES {
+        let value = env::var(name).unwrap_or_default(); // "" if it is not set
+        if value.is_empty() || value == no_array {
+            continue;
         }
+        let index = value
+            .parse()
+            .with_context(|| format!("{name} is {value:?}"))?;
+        return Ok(Some(index));
     }
-    results.sort_by_key(|estimate| estimate.index);
-
-    let first = *named.iter().min().context("no file to merge")?;
-    let last = *named.iter().max().context("no file to merge")?;
-    let mut again: Vec<u16> = Vec::new();
-    for index in first..=last {
-        if !results.iter().any(|estimate| estimate.index == index) {
-            again.push(index);
-        }
-    }
-    Ok(Merged { results, again })
+    Ok(None)
 }
 
-/// The 7 of result-7.json.
-fn index_in_name(file: &Path) -> Option<u16> {
-    let name = file.file_stem()?.to_str()?;
-    name.strip_prefix("result-")?.parse().ok()
-}
-
-fn read_result(file: &Path, index: u16, points: u64) -> Result<Estimate> {
-    let estimate: Estimate = serde_json::from_slice(&fs::read(file)?)?;
-    ensure!(
-        estimate.index == index && estimate.points == points,
-        "its file is of task {}, {} points",
-        estimate.index,
-        estimate.points
-    );
-    ensure!(estimate.hits <= points, "more hits than points");
-    Ok(estimate)
+#[derive(Parser)]
+#[command(about)]
+struct Args {
+    /// Be this task [default: the one that the scheduler says]
+    #[arg(long)]
+    index: Option<u32>,
+    /// Merge the results of tasks 1 to N
+    #[arg(long, value_name = "N", conflicts_with = "index")]
+    #[arg(value_parser = value_parser!(u32).range(1..))]
+    merge: Option<u32>,
+    /// Folder of the results: result-<INDEX>.json
+    #[arg(long, default_value = ".")]
+    out: PathBuf,
 }
