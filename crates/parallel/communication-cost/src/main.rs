@@ -4,63 +4,24 @@
 //! takes the number from process to process, a channel from thread to thread.
 //! A side that waits there sleeps until the kernel wakes it up. Threads have a
 //! third way, as they share their memory: a side writes the number there. The
-//! other side does not sleep, but looks there again and again. After so many
-//! looks it yields, which means that it lets others have its core.
+//! other side does not sleep, but looks there again and again.
 //!
 //! Predict:  Pipe, channel or shared memory: which way is the fastest?
 //! Run:      cargo run --release -p communication-cost
-//! Try:      taskset -c 0 cargo run -p communication-cost   # only one core
-//! Try:      taskset -c 0 cargo run -p communication-cost -- --looks 10000
+//! Try:      taskset -c 0 cargo run -p communication-cost   # only one CPU
 //! See also: launch-cost, what it takes to start a process or a thread.
-
-mod evidence;
 
 use std::hint;
 use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::channel;
-use std::thread::{Builder, yield_now};
+use std::thread::{self, yield_now};
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
-use clap::{Parser, value_parser};
-use evidence::Trips;
-use nix::sys::signal::{SigHandler, Signal, signal};
-
-#[derive(Parser)]
-#[command(about)]
-struct Args {
-    /// Looks at shared memory before a side yields
-    #[arg(long, default_value_t = 200)]
-    #[arg(value_parser = value_parser!(u32).range(1..=10_000))]
-    looks: u32,
-}
-
-fn main() -> Result<()> {
-    sigpipe::reset();
-    let args = Args::parse();
-
-    // SIGCHLD tells a parent that a child has ended. If whoever starts this
-    // program ignores SIGCHLD, so does this program, and cannot wait for its
-    // children. So it sets the default.
-    // SAFETY: the default is set, not a function of this program.
-    unsafe { signal(Signal::SIGCHLD, SigHandler::SigDfl) }?;
-
-    // Each way makes round trips for a while. That gives a row of the table.
-    evidence::print_header();
-    let pipe = evidence::row("processes, pipe", by_pipe)?;
-    let channel = evidence::row("threads, channel", by_channel)?;
-    let memory =
-        evidence::row("threads, shared memory", || by_memory(args.looks))?;
-
-    // Sleeping and waking up is what the first two ways cost. So that is
-    // judged: the kernel counts how often this process has gone to sleep.
-    // The verdict demands at least 0.5 sleeps per round trip at the pipe, 0.1
-    // at the channel. It would be 1 or more, but an answer may be there before
-    // a side waits for it. At shared memory up to 30 sleeps in all are allowed:
-    // threads also sleep when they start and end.
-    evidence::judge(&pipe, &channel, &memory)
-}
+use anyhow::{Context, Result, ensure};
+use clap::Parser;
+use nix::sys::resource::{UsageWho, getrusage};
 
 /// The partner is a process. It runs cat, which writes what it reads.
 fn by_pipe() -> Result<Trips> {
@@ -72,11 +33,13 @@ fn by_pipe() -> Result<Trips> {
     let mut to_cat = cat.stdin.take().context("no pipe to cat")?;
     let mut from_cat = cat.stdout.take().context("no pipe from cat")?;
 
-    // measure calls this closure with 1, 2, 3 and so on, and counts.
-    let trips = evidence::measure(|number| {
-        to_cat.write_all(&number.to_ne_bytes())?; // its 8 bytes
+    // `measure` calls this closure with 1, 2, 3 and so on, and counts.
+    let trips = measure(|number| {
+        let bytes = number.to_ne_bytes(); // 8 of them
+        to_cat.write_all(&bytes).context("cat does not read")?;
         let mut answer = [0; 8];
-        from_cat.read_exact(&mut answer)?; // sleeps until they are back
+        // Sleeps until they are back.
+        from_cat.read_exact(&mut answer).context("no answer")?;
         Ok(u64::from_ne_bytes(answer))
     })?;
 
@@ -89,15 +52,13 @@ fn by_pipe() -> Result<Trips> {
 fn by_channel() -> Result<Trips> {
     let (to_partner, numbers) = channel();
     let (answers, from_partner) = channel();
-    let partner = Builder::new()
-        .spawn(move || {
-            for number in numbers {
-                answers.send(number).expect("main receives");
-            }
-        })
-        .context("cannot start a thread")?;
+    let partner = thread::spawn(move || {
+        for number in numbers {
+            answers.send(number).expect("main receives");
+        }
+    });
 
-    let trips = evidence::measure(|number| {
+    let trips = measure(|number| {
         to_partner.send(number)?;
         let answer = from_partner.recv()?; // sleeps until it is there
         Ok(answer)
@@ -117,22 +78,20 @@ static FROM_PARTNER: AtomicU64 = AtomicU64::new(0);
 const END: u64 = u64::MAX;
 
 /// The partner is a thread, and both threads look at the same memory.
-fn by_memory(looks: u32) -> Result<Trips> {
-    let partner = Builder::new()
-        .spawn(move || {
-            loop {
-                let number = take(&TO_PARTNER, looks);
-                if number == END {
-                    break;
-                }
-                FROM_PARTNER.store(number, Ordering::SeqCst);
+fn by_memory() -> Result<Trips> {
+    let partner = thread::spawn(|| {
+        loop {
+            let number = take(&TO_PARTNER);
+            if number == END {
+                break;
             }
-        })
-        .context("cannot start a thread")?;
+            FROM_PARTNER.store(number, Ordering::SeqCst);
+        }
+    });
 
-    let trips = evidence::measure(|number| {
+    let trips = measure(|number| {
         TO_PARTNER.store(number, Ordering::SeqCst);
-        let answer = take(&FROM_PARTNER, looks); // does not sleep
+        let answer = take(&FROM_PARTNER); // does not sleep
         Ok(answer)
     })?;
 
@@ -142,16 +101,113 @@ fn by_memory(looks: u32) -> Result<Trips> {
 }
 
 /// Looks until there is a number, and takes it away.
-fn take(place: &AtomicU64, looks: u32) -> u64 {
+fn take(place: &AtomicU64) -> u64 {
     loop {
-        for _ in 0..looks {
+        for _ in 0..200 {
             let number = place.swap(0, Ordering::SeqCst); // reads, and sets 0
             if number != 0 {
                 return number;
             }
             hint::spin_loop(); // tells the core that this is a waiting loop
         }
-        // If both threads share a core, the partner can answer only now.
-        yield_now(); // no sleep: if nobody else wants the core, it goes on
+        // Lets others have this CPU. If the partner shares it with this thread,
+        // the partner can answer only now. This is no sleep: if no other thread
+        // wants the CPU, this one goes on.
+        yield_now();
     }
 }
+
+fn main() -> Result<()> {
+    Args::parse();
+    let pipe = count_sleeps(by_pipe)?;
+    // `| head -1` ends this program quietly. Not before: if cat dies, to write
+    // to it shall be an error that is told.
+    sigpipe::reset();
+    let channel = count_sleeps(by_channel)?;
+    let memory = count_sleeps(by_memory)?;
+
+    println!("                        round trips/s  sleeps per trip");
+    print_row("processes, pipe", &pipe);
+    print_row("threads, channel", &channel);
+    print_row("threads, shared memory", &memory);
+
+    // Sleeping and waking up is what the first two ways cost, so that is
+    // judged. There is about one sleep per trip, or two; fewer if an answer is
+    // often there before a side waits for it.
+    ensure!(pipe.sleeps_per_trip > 0.5, "hardly any sleep at the pipe");
+    let at_channel = channel.sleeps_per_trip;
+    ensure!(at_channel > 0.1, "hardly any sleep at the channel");
+    // Threads sleep a few times when they start and end. FreeBSD counts each
+    // yield as a sleep, too: no verdict there.
+    let sleeps = memory.sleeps;
+    let few = sleeps < 30 || cfg!(target_os = "freebsd");
+    ensure!(few, "{sleeps} sleeps at shared memory");
+    println!(
+        "\nsleeps at shared memory: {sleeps}, in {} trips",
+        memory.trips
+    );
+    Ok(())
+}
+
+/// Round trips of a way.
+struct Trips {
+    count: u64,
+    seconds: f64,
+}
+
+/// Sends 1, 2, 3 and so on, for a while. Each number has to come back.
+fn measure(
+    mut there_and_back: impl FnMut(u64) -> Result<u64>,
+) -> Result<Trips> {
+    let begin = Instant::now();
+    let mut count = 0;
+    while begin.elapsed() < Duration::from_millis(300) {
+        count += 1;
+        let number = there_and_back(count)?;
+        ensure!(number == count, "{count} was sent, {number} came back");
+    }
+    Ok(Trips {
+        count,
+        seconds: begin.elapsed().as_secs_f64(),
+    })
+}
+
+/// A row of the table.
+struct Row {
+    trips: u64,
+    trips_per_second: f64,
+    /// Of both sides together
+    sleeps: i64,
+    sleeps_per_trip: f64,
+}
+
+fn count_sleeps(way: fn() -> Result<Trips>) -> Result<Row> {
+    let before = sleeps()?;
+    let trips = way()?;
+    let sleeps = sleeps()? - before;
+    Ok(Row {
+        trips: trips.count,
+        trips_per_second: trips.count as f64 / trips.seconds,
+        sleeps,
+        sleeps_per_trip: sleeps as f64 / trips.count as f64,
+    })
+}
+
+fn print_row(way: &str, row: &Row) {
+    let trips = row.trips_per_second;
+    let sleeps = row.sleeps_per_trip;
+    println!("{way:<24}{trips:>13.0}{sleeps:>17.2}");
+}
+
+/// How often the threads of this process have left their CPU to wait, and its
+/// children, which count when they are reaped. Source: getrusage(2), ru_nvcsw.
+fn sleeps() -> Result<i64> {
+    let this = getrusage(UsageWho::RUSAGE_SELF)?;
+    let children = getrusage(UsageWho::RUSAGE_CHILDREN)?;
+    Ok(this.voluntary_context_switches()
+        + children.voluntary_context_switches())
+}
+
+#[derive(Parser)]
+#[command(about)]
+struct Args {}
