@@ -109,7 +109,7 @@ def speed_ups(name, text):
         rows = find(name, r"^ +(\d+) +[\d.]+ +([\d.]+) +\d+ % ", text)
         return [(int(row[1]), float(row[2])) for row in rows]
     if name == "openmp-reduction":
-        threads = find(name, r"^(\d+) threads: ", text)[0][1]
+        threads = find(name, r"^(\d+) threads +[\d.]+ ", text)[0][1]
         return [(int(threads), float(find(name, r"^speed-up: ([\d.]+) times", text)[0][1]))]
     threads = find(name, r"^(\d+) threads: ", text)[0][1]
     return [(int(threads), float(find(name, r"^([\d.]+) times as fast;", text)[0][1]))]

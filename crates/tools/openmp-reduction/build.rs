@@ -2,7 +2,6 @@
 //! is set. If not, the program is built all the same.
 
 use std::env::var;
-use std::process::Command;
 
 /// What turns OpenMP on. The first is for gcc and clang. The clang of Apple has
 /// no OpenMP library, so the others take the library of Homebrew.
@@ -20,6 +19,8 @@ fn main() {
     let mut build = cc::Build::new();
     // Optimised in a debug build, too: a slow loop would say little of OpenMP.
     build.file("src/pi.c").opt_level(2).warnings(false);
+    // CFLAGS may ask for -flto, code that rustc's linker does not understand.
+    build.flag_if_supported("-ffat-lto-objects");
 
     let mut found = false;
     for way in WAYS {
@@ -46,15 +47,12 @@ fn main() {
 /// The path of the OpenMP library, if this way compiles and links src/pi.c. The
 /// linker tells it (-t). rustc needs it in full: its linker may be another one.
 fn library_for(way: &str, build: &cc::Build, trial: &str) -> Option<String> {
+    if var("CARGO_CFG_TARGET_ENV").ok()? == "musl" {
+        return None; // such a program is static, as a rule: it loads no library
+    }
     let mut link = build.get_compiler().to_command();
     link.args(way.split(' '));
-    if program_is_static()? {
-        // It loads no library: all of OpenMP must be in it.
-        link.args(["-static", "-Wl,--defsym=main=0"]);
-    } else {
-        link.args(["-shared", "-fPIC"]);
-    }
-    link.args(["-Wl,-t", "src/pi.c", "-o", trial]);
+    link.args(["-shared", "-fPIC", "-Wl,-t", "src/pi.c", "-o", trial]);
     let output = link.output().ok()?;
     if !output.status.success() {
         return None;
@@ -67,18 +65,4 @@ fn library_for(way: &str, build: &cc::Build, trial: &str) -> Option<String> {
     }
     let last = way.split(' ').next_back()?; // the library of Homebrew
     Some(last.to_string())
-}
-
-/// rustc makes static programs for musl, unless it is told otherwise. It is
-/// asked itself, since Cargo does not tell in CARGO_CFG_TARGET_FEATURE.
-fn program_is_static() -> Option<bool> {
-    let mut rustc = Command::new(var("RUSTC").ok()?);
-    rustc.args(["--print", "cfg", "--target", &var("TARGET").ok()?]);
-    let flags = var("CARGO_ENCODED_RUSTFLAGS").unwrap_or_default();
-    if !flags.is_empty() {
-        rustc.args(flags.split('\x1f')); // between two flags
-    }
-    let output = rustc.output().ok()?;
-    let cfg = String::from_utf8_lossy(&output.stdout);
-    Some(cfg.contains("target_feature=\"crt-static\""))
 }

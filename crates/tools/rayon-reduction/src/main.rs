@@ -1,110 +1,118 @@
-//! Rayon: one more word spreads an iterator over the cores.
+//! Rayon: one more word spreads an iterator over threads.
 //!
 //! The loop adds up numbers, and the result is pi. Rayon's threads halve the
 //! range of the loop again and again. A thread that has no work left takes a
 //! half that another thread has not begun. That is called work stealing.
-//! The C loop in src/pi.c is for comparison. There OpenMP cuts the range into
-//! equal shares at the start. It is compared in a release build only: in a
-//! debug build the C loop is optimised, and the Rust loop is not.
+//! In the end the sums of all parts are added: a reduction.
 //!
-//! Predict:  Is C with OpenMP faster than Rust with Rayon? By how much?
+//! Predict:  one word more: how many times as fast? The same sum, each digit?
 //! Run:      cargo run --release -p rayon-reduction
 //! Try:      cargo run --release -p rayon-reduction -- --threads 8
-//! Try:      cargo run -p rayon-reduction   # no comparison
-//! See also: openmp-reduction, where the C loop is explained.
+//! See also: openmp-reduction, the same loop in C.
 
-mod evidence;
-
+use std::f64::consts::PI;
 use std::thread;
+use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, ensure};
 use clap::{Parser, value_parser};
+use nix::time::{ClockId, clock_gettime};
 use rayon::ThreadPoolBuilder;
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 
-/// Is this a release build? Then the loop is fast, and takes more steps.
-const RELEASE: bool = !cfg!(debug_assertions);
-const MILLION_STEPS: i64 = if RELEASE { 100 } else { 5 };
+const STEPS: i64 = 20_000_000;
 
-// The function of src/pi.c, which build.rs compiles.
-// SAFETY: it takes two numbers and gives one; it touches no other memory.
-unsafe extern "C" {
-    safe fn pi_openmp(steps: i64, threads: i32) -> f64;
+fn pi_serial() -> f64 {
+    let sum: f64 = (0..STEPS).map(height).sum();
+    sum / STEPS as f64
+}
+
+/// The same with one more word: `into_par_iter` hands out the range to threads.
+fn pi_rayon() -> f64 {
+    let sum: f64 = (0..STEPS).into_par_iter().map(height).sum();
+    sum / STEPS as f64
+}
+
+/// The area under this curve from x = 0 to 1 is pi. It is cut into thin strips.
+fn height(step: i64) -> f64 {
+    let x = (step as f64 + 0.5) / STEPS as f64;
+    4.0 / (1.0 + x * x)
+}
+
+fn main() -> Result<()> {
+    sigpipe::reset(); // `| head -1` ends this program quietly
+    let args = Args::parse();
+    let at_once = thread::available_parallelism()?.get();
+    let threads = match args.threads {
+        Some(threads) => usize::from(threads),
+        None => at_once.clamp(2, 6),
+    };
+    println!("threads that this machine runs at once, for us: {at_once}");
+    println!("threads of Rayon: {threads}\n");
+
+    // Without this, Rayon starts as many threads as the machine runs at once.
+    ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .build_global()
+        .context("cannot start the threads of Rayon")?;
+
+    println!("        seconds  sum");
+    let begin = Instant::now();
+    let serial = pi_serial();
+    let serial_seconds = begin.elapsed().as_secs_f64();
+    println!("serial{serial_seconds:>9.3}  {serial:.15}");
+
+    let begin_rayon = Instant::now();
+    let rayon = pi_rayon();
+    let rayon_seconds = begin_rayon.elapsed().as_secs_f64();
+    println!("Rayon {rayon_seconds:>9.3}  {rayon:.15}");
+
+    // Each thread of Rayon runs this, and answers for itself.
+    let answers = rayon::broadcast(|_| cpu_seconds_of_this_thread());
+    let mut computed = Vec::new();
+    for answer in answers {
+        computed.push(answer?);
+    }
+    judge(&computed)?;
+    for sum in [serial, rayon] {
+        ensure!((sum - PI).abs() < 1e-9, "{sum} is not pi");
+    }
+    let speed_up = serial_seconds / rayon_seconds;
+    println!("speed-up: {speed_up:.2} times as fast as the serial loop");
+    Ok(())
+}
+
+/// How long this thread has computed. Source: clock_gettime(2).
+fn cpu_seconds_of_this_thread() -> Result<f64> {
+    let time = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)?;
+    Ok(Duration::from(time).as_secs_f64())
+}
+
+/// At least two threads must have computed for a tenth of an equal share. The
+/// shares need not be equal: a thread that has to wait has its work stolen.
+fn judge(computed: &[f64]) -> Result<()> {
+    let threads = computed.len();
+    let all: f64 = computed.iter().sum();
+    let equal_share = all / threads as f64;
+    let mut busy = 0;
+    println!("\nthread   computed, and its share of all");
+    for (i, seconds) in computed.iter().enumerate() {
+        let bar = "█".repeat((50.0 * seconds / all).round() as usize);
+        println!("{i:>6}{seconds:>9.3} s  {bar}");
+        if *seconds > 0.1 * equal_share {
+            busy += 1;
+        }
+    }
+    ensure!(busy > 1, "{busy} of Rayon's {threads} threads computed");
+    println!("\nthreads that computed, of {threads}: {busy}");
+    Ok(())
 }
 
 #[derive(Parser)]
 #[command(about)]
 struct Args {
-    /// Threads, for Rayon and for OpenMP [default: one per core, but 2 to 6]
+    /// Threads of Rayon [default: as many as run at once, but 2 to 6]
     #[arg(long)]
     #[arg(value_parser = value_parser!(u8).range(2..=32))]
     threads: Option<u8>,
-    /// Steps of the loop, in millions
-    #[arg(long, default_value_t = MILLION_STEPS)]
-    #[arg(value_parser = value_parser!(i64).range(MILLION_STEPS..=10_000))]
-    steps: i64,
-}
-
-fn main() -> Result<()> {
-    sigpipe::reset();
-    let args = Args::parse();
-    let cores = thread::available_parallelism()?.get();
-    let threads = match args.threads {
-        Some(threads) => usize::from(threads),
-        None => cores.clamp(2, 6),
-    };
-    println!("{} million steps, {threads} threads", args.steps);
-    let steps = 1_000_000 * args.steps;
-
-    // Without this, Rayon starts one thread per core at its first loop.
-    let started = ThreadPoolBuilder::new().num_threads(threads).build_global();
-    if let Err(why) = started {
-        bail!("cannot start the threads of Rayon: {why}");
-    }
-    // On which cores may main and Rayon's threads run? Later OpenMP will use
-    // main as well, and start others.
-    let main_and_rayon = evidence::cores_of_threads()?;
-
-    // Each loop runs several times, and the fastest round counts.
-    let serial = evidence::fastest("serial", || pi_serial(steps))?;
-    let rayon = evidence::fastest("Rayon", || pi_rayon(steps))?;
-    let computed = evidence::cpu_seconds_of_rayon_threads()?;
-
-    // In a release build, and if the C compiler has OpenMP.
-    if evidence::can_compare() {
-        // The first call of it starts the threads of OpenMP.
-        let openmp =
-            evidence::fastest("OpenMP", || pi_openmp(steps, threads as i32))?;
-        // The verdict demands: OpenMP used as many threads as Rayon, and they
-        // were allowed on the same cores.
-        evidence::compare(&rayon, &openmp, &main_and_rayon)?;
-    }
-
-    // The verdict demands: at least two threads of Rayon computed. That means a
-    // tenth of an equal share of the CPU time, or more. Of 4 threads, an equal
-    // share is 25 %, and 2.5 % is enough. Shares need not be equal: a thread on
-    // a busy core has its work stolen.
-    evidence::judge(&serial, &rayon, &computed)
-}
-
-fn pi_serial(steps: i64) -> f64 {
-    let width = 1.0 / steps as f64;
-    let sum: f64 = (0..steps).map(|step| height(step, width)).sum();
-    sum * width
-}
-
-/// The same with one more word: `into_par_iter` hands out the range to threads.
-fn pi_rayon(steps: i64) -> f64 {
-    let width = 1.0 / steps as f64;
-    let sum: f64 = (0..steps)
-        .into_par_iter()
-        .map(|step| height(step, width))
-        .sum();
-    sum * width
-}
-
-/// The area under this curve from x = 0 to 1 is pi. It is cut into thin strips.
-fn height(step: i64, width: f64) -> f64 {
-    let x = (step as f64 + 0.5) * width;
-    4.0 / (1.0 + x * x)
 }
