@@ -1,10 +1,10 @@
 //! Batch job: a cluster runs one program many times; only the index differs.
 //!
 //! Each run is a task of a job array, and knows nothing of the other tasks.
-//! The cluster's scheduler gives each task an index. Here the index is the seed
-//! of the task's random numbers. A task throws points into a square, counts
-//! those in a quarter of a circle, and writes the count to a file of its own.
-//! A merge reads the files, and makes pi of the counts.
+//! The cluster's scheduler gives each task an index. Here the seed of the
+//! task's random numbers comes from it. A task throws points into a square,
+//! counts those in a quarter of a circle, and writes the count to its file.
+//! A merge reads the files, and estimates pi by the counts.
 //! Without an index, this program plays the scheduler, for an array of 4 tasks.
 //!
 //! Predict:  one of 4 results is torn. How much has to be computed again?
@@ -21,8 +21,9 @@ use anyhow::{Context, Result, ensure};
 use clap::{Parser, value_parser};
 use serde::{Deserialize, Serialize};
 
-/// The variable in which a scheduler says the index, and its value in a job
-/// that is no array ("": it is not set). Condor's job file says --index.
+/// The environment variable in which a scheduler gives the index, and what it
+/// holds in a job that is no array ("": nothing, it is not set). Condor has no
+/// such variable: its job file passes --index.
 const VARIABLES: [(&str, &str); 5] = [
     ("SLURM_ARRAY_TASK_ID", ""),
     ("PBS_ARRAY_INDEX", ""),      // OpenPBS, PBS Pro
@@ -62,8 +63,8 @@ fn main() -> Result<()> {
 
 /// Runs an array, tears a result, merges, and runs again what is missing.
 fn play_scheduler() -> Result<()> {
-    // The results are in target, as what Cargo builds is. The folder has this
-    // process's PID for a name: another run at the same time has its own.
+    // In target, where Cargo puts what it builds, too. The folder's name is the
+    // PID of this process, so that runs at the same time have their own.
     let folder = format!("target/batch-job/{}", process::id());
     let folder = Path::new(&folder);
     if let Err(error) = fs::create_dir_all(folder) {
@@ -72,7 +73,8 @@ fn play_scheduler() -> Result<()> {
     }
     run_tasks(&[1, 2, 3, 4], folder)?;
 
-    // Half of the file is lost, as if the power had failed.
+    // Half of the file is lost, as if the power had failed. (A task that is
+    // killed does not leave half a result: see the rename below.)
     let file = result_file(2, folder);
     let whole = fs::read_to_string(&file)?;
     let half = &whole[..whole.len() / 2];
@@ -88,6 +90,8 @@ fn play_scheduler() -> Result<()> {
     println!();
     let missing = merge(4, folder);
     ensure!(missing.is_empty(), "still no result of {missing:?}");
+    let repeated = fs::read_to_string(&file)?;
+    ensure!(repeated == whole, "task 2 had {whole}, and now {repeated}");
 
     fs::remove_dir_all(folder)?;
     println!("\ncomputed again: {} of 4 tasks", again.len());
@@ -140,9 +144,9 @@ fn run_task(index: u32, folder: &Path) -> Result<()> {
 /// Throws points into a square of side 1. How many are in the quarter of a
 /// circle in it, whose area is pi / 4? So pi is about 4 * hits / points.
 fn throw_points(index: u32) -> Estimate {
-    // The index is all that differs between tasks. The random numbers of seeds
-    // 1, 2, 3 are correlated. So the first random number of such a seed is the
-    // seed that is used.
+    // Only the index differs between tasks. The random numbers of seeds 1, 2, 3
+    // would be somewhat alike (correlated). So draw one number with that seed,
+    // and let this number be the seed.
     let seed = fastrand::Rng::with_seed(index.into()).u64(..);
     let mut random = fastrand::Rng::with_seed(seed);
     let points = 1_000_000;

@@ -110,9 +110,9 @@ fn take(place: &AtomicU64) -> u64 {
             }
             hint::spin_loop(); // tells the core that this is a waiting loop
         }
-        // Lets others have this CPU. If the partner shares it with this thread,
-        // the partner can answer only now. This is no sleep: if no other thread
-        // wants the CPU, this one goes on.
+        // If both threads share a CPU, the partner can answer only if this one
+        // steps aside. It does not sleep: if no other thread wants the CPU, it
+        // goes on.
         yield_now();
     }
 }
@@ -131,9 +131,8 @@ fn main() -> Result<()> {
     print_row("threads, channel", &channel);
     print_row("threads, shared memory", &memory);
 
-    // Sleeping and waking up is what the first two ways cost, so that is
-    // judged. There is about one sleep per trip, or two; fewer if an answer is
-    // often there before a side waits for it.
+    // To judge: do the sides sleep? Expected are one or two sleeps per trip at
+    // pipe and channel; fewer if an answer is often there before a side waits.
     ensure!(pipe.sleeps_per_trip > 0.5, "hardly any sleep at the pipe");
     let at_channel = channel.sleeps_per_trip;
     ensure!(at_channel > 0.1, "hardly any sleep at the channel");

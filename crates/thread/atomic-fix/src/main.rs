@@ -23,9 +23,9 @@ use clap::{Parser, value_parser};
 /// How often each thread adds 1.
 const INCREMENTS: u64 = 1_000_000;
 
-/// Three steps. Another thread may come between them. Optimised code may have
-/// one instruction for them. It still reads memory and then writes it, and
-/// another core may come between the two.
+/// Three steps: load and store are atomic each, but not together, so another
+/// thread may come between. If the compiler makes one instruction of them, that
+/// one still reads memory and then writes it: another core can come between.
 fn race(counter: &AtomicU64) {
     for _ in 0..INCREMENTS {
         let value = counter.load(Relaxed);
@@ -57,7 +57,7 @@ fn private(total: &AtomicU64) {
     let mut counter = 0;
     for _ in 0..INCREMENTS {
         counter += 1;
-        black_box(&mut counter); // the compiler shall not add all at once
+        black_box(&mut counter); // else the compiler adds a million at once
     }
     total.fetch_add(counter, Relaxed);
 }
@@ -91,7 +91,7 @@ fn main() -> Result<()> {
     ensure!(lost_by_mutex == 0, "the mutex lost {lost_by_mutex}");
     ensure!(lost_by_fetch_add == 0, "fetch_add lost {lost_by_fetch_add}");
     ensure!(lost_by_private == 0, "private lost {lost_by_private}");
-    println!("\nlost by mutex, fetch_add and private: 0 of {expected}");
+    println!("\nlost by mutex, fetch_add and private: 0 of {expected} each");
     println!("lost by the race: {lost_by_race} of {expected}");
     Ok(())
 }
@@ -110,13 +110,14 @@ fn time(threads: u64, work: impl Fn() + Sync) -> Duration {
 fn print_heading(threads: u64) {
     println!("{threads} threads, each adds 1, {INCREMENTS} times");
     if cfg!(debug_assertions) {
-        println!("in a debug build: its times are mostly those of calls");
+        println!("in a debug build: most of the time goes to function calls");
     }
     println!("\n             counted       lost   ns per increment");
 }
 
-/// The last column is the time divided by the increments of all threads.
-/// Returns how many increments were lost.
+/// The last column is the time divided by the increments of all threads: if 4
+/// threads add at the same time, one of them takes about 4 times that. Returns
+/// how many increments were lost.
 fn print_row(name: &str, counted: u64, expected: u64, time: Duration) -> u64 {
     let lost = expected - counted;
     let nanoseconds = time.as_nanos() as f64 / expected as f64;

@@ -48,7 +48,7 @@ fn rows(threads: &str) -> [Row; 4] {
         assert_eq!(row.lost, 0.0, "{text}");
     }
     let end = format!(
-        "\nlost by mutex, fetch_add and private: 0 of {expected}\n\
+        "\nlost by mutex, fetch_add and private: 0 of {expected} each\n\
          lost by the race: {} of {expected}\n",
         rows[0].lost
     );

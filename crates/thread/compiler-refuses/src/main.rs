@@ -1,10 +1,10 @@
-//! What Rust adds: what would be a data race does not compile.
+//! What Rust adds: in safe Rust, what would be a data race does not compile.
 //!
 //! In a data race two threads use a value at the same time, at least one of
 //! them writes, and nothing puts them in order: no lock, no atomic operation.
 //! Each of three snippets of code has a bug that would allow a data race, and a
 //! twin in which the bug is fixed: `diff` of the two files shows the fix. The
-//! twins are part of this program. The bugs are handed to rustc.
+//! twins are part of this program. It hands the files with the bugs to rustc.
 //!
 //! Predict:  open src/snippets/*_refused.rs: which line does rustc refuse?
 //! Try:      cargo run -p compiler-refuses -- --full   # all that rustc says
@@ -34,7 +34,7 @@ fn main() -> Result<()> {
     let counter = counter_fixed::result();
     println!("    fixed: compiles, runs, gives {counter}\n");
 
-    println!("a reference count that is not atomic, sent to a thread:");
+    println!("an Rc, whose count of owners is not atomic, sent to a thread:");
     must_be_refused("rc_refused.rs", "E0277", full)?;
     let lengths = rc_fixed::result();
     println!("    fixed: compiles, runs, gives {lengths}\n");
@@ -51,13 +51,13 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// Hands a file to rustc, which has to refuse it with this error. What an error
-/// means, `rustc --explain E0499` tells.
+/// Hands a file to rustc, which has to refuse it with this error. To read what
+/// an error means: `rustc --explain E0499`.
 fn must_be_refused(file: &str, code: &str, full: bool) -> Result<()> {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/snippets");
     let rustc = Command::new("rustc")
         .current_dir(folder)
-        // Checks the code, and would write what it learnt to standard output.
+        // Only a check: no program is built, and no file stays here (-).
         .args(["--edition", "2024", "--crate-type", "lib"])
         .args(["--emit", "metadata=-", file])
         .output()

@@ -50,14 +50,16 @@ fn add_in_turn(me: u8, last: u8) {
         // A loop, for two reasons: all threads are woken, though only one has
         // its turn; and wait may also return for no reason.
         while shared.turn != me {
-            // wait unlocks the mutex, sleeps until it is woken, and locks it
-            // again. `shared` stands for the lock: it is given and taken back.
+            // wait takes the lock (`shared`), unlocks it and sleeps until it is
+            // woken. Then it locks again, and gives the lock back.
             shared = TURN_CHANGED.wait(shared).unwrap();
         }
         shared.list.push(me);
         shared.turn = if me == last { 1 } else { me + 1 };
         TURN_CHANGED.notify_all(); // wakes all threads that sleep in wait
-        drop(shared); // unlocks the mutex, so that one of them goes on
+        // Unlocks the mutex. The threads that were woken lock it one after the
+        // other; the one whose turn it is goes on, the others sleep again.
+        drop(shared);
     }
 }
 
@@ -96,16 +98,17 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// Lets threads add to the list until all are done, and takes it.
+/// Lets threads add to the list until all are done, and takes it. `add` can be
+/// copied and sent to each thread, and borrows nothing ('static).
 fn list_of(last: u8, add: impl Fn(u8) + Copy + Send + 'static) -> Vec<u8> {
-    // No thread adds before all exist: the first one would be alone.
-    let mut shared = SHARED.lock().unwrap();
+    // Main has the lock until all threads are started. Otherwise thread 1 might
+    // have finished before thread 2 starts.
+    let locked = SHARED.lock().unwrap();
     let mut threads = Vec::new();
     for me in 1..=last {
         threads.push(thread::spawn(move || add(me)));
     }
-    shared.turn = 1;
-    drop(shared); // unlocks the mutex: now they add
+    drop(locked); // unlocks the mutex: now they add
     for thread in threads {
         thread.join().unwrap();
     }

@@ -56,21 +56,19 @@ fn main() -> Result<()> {
         start("thread 2", &LOCK_B, &LOCK_A)?
     };
 
-    loop {
-        let rounds = ROUNDS_DONE.load(Ordering::Relaxed);
+    while !is_deadlock()? {
         let ended = thread_1.is_finished() && thread_2.is_finished();
+        let rounds = ROUNDS_DONE.load(Ordering::Relaxed);
         ensure!(!ended, "no deadlock: both ended after {rounds} rounds");
-
-        let before = look()?;
-        sleep(Duration::from_millis(50)); // a thread that is not stuck goes on
-        let after = look()?;
-        if is_deadlock(&before, &after) {
-            print(&before, &after, rounds);
-            return Ok(());
-        }
     }
+    let before = look()?;
+    sleep(Duration::from_millis(50));
+    let after = look()?;
+    print_and_judge(&before, &after)
 } // When main returns, the process ends, and with it the stuck threads.
 
+/// Builder gives the thread a name, by which `look` finds it. A static lives as
+/// long as the program, so the thread may borrow it for ever.
 fn start(
     name: &str,
     first: &'static Mutex<()>,
@@ -80,19 +78,26 @@ fn start(
     Ok(thread.spawn(|| work(first, second))?)
 }
 
-/// Both threads sleep and use no CPU time, and both locks are held. So each
-/// thread holds one lock, and waits for the other lock.
-fn is_deadlock(before: &[Thread], after: &[Thread]) -> bool {
-    for thread in after {
-        if thread.state != "S (sleeping)" {
-            return false;
+/// For 50 ms no round is done. Then both locks are held, and both threads
+/// sleep. A thread that has both locks does not sleep. So each has one lock,
+/// and waits for the other lock.
+fn is_deadlock() -> Result<bool> {
+    let rounds = ROUNDS_DONE.load(Ordering::Relaxed);
+    sleep(Duration::from_millis(50)); // a thread that is not stuck goes on
+    let nothing_moves = ROUNDS_DONE.load(Ordering::Relaxed) == rounds;
+    // try_lock does not wait. It is an error if some thread holds the lock.
+    let held = LOCK_A.try_lock().is_err() && LOCK_B.try_lock().is_err();
+    let threads = look()?;
+    let mut asleep = 0;
+    for thread in &threads {
+        if thread.state == "S (sleeping)" {
+            asleep += 1;
         }
     }
-    let held = LOCK_A.try_lock().is_err() && LOCK_B.try_lock().is_err();
-    after.len() == 2 && before == after && held
+    Ok(nothing_moves && held && asleep == 2)
 }
 
-fn print(before: &[Thread], after: &[Thread], rounds: u32) {
+fn print_and_judge(before: &[Thread], after: &[Thread]) -> Result<()> {
     println!("          state               CPU time     50 ms later");
     let mut used = 0;
     for (old, new) in before.iter().zip(after) {
@@ -109,12 +114,14 @@ fn print(before: &[Thread], after: &[Thread], rounds: u32) {
         lock A ◀── waits for ── thread 2
 "
     );
+    let rounds = ROUNDS_DONE.load(Ordering::Relaxed);
     println!("rounds before the deadlock: {rounds} of {}", 2 * ROUNDS);
     println!("CPU time that both threads have used in 50 ms: {used} ns");
+    ensure!(used == 0, "a thread in a deadlock should use none");
+    Ok(())
 }
 
 /// What the kernel says of a thread.
-#[derive(PartialEq)]
 struct Thread {
     name: String,
     state: String,
@@ -122,8 +129,10 @@ struct Thread {
     cpu_time: u64,
 }
 
-/// Thread 1 and thread 2, unless they have ended. Sources: proc_pid_status(5);
-/// the kernel's sched-stats.rst for schedstat: its first number is CPU time.
+/// Thread 1 and thread 2, unless they have ended. The kernel describes each
+/// thread in a folder: its name in comm, its state in status, and its CPU time
+/// as the first number in schedstat. Sources: proc_pid_status(5); the kernel's
+/// sched-stats.rst.
 fn look() -> Result<Vec<Thread>> {
     let mut threads = Vec::new();
     for task in fs::read_dir("/proc/self/task")? {

@@ -1,8 +1,8 @@
-//! Mutex: a lock that one thread can have, while all others must wait for it.
+//! Mutex: a lock that one thread can have, while others that want it wait.
 //!
 //! What stands between lock and unlock is a critical section: only the thread
-//! that has the lock is in it. Here these are the three steps of an addition:
-//! load, add, store. No other thread can load before the sum is stored.
+//! that has the lock is in it. Here it is the three steps of an addition: load,
+//! add, store. No other thread can load before the sum is stored.
 //!
 //! Predict:  the same race, now with a lock. What is the count at the end?
 //! Try:      cargo run -p mutex-fix -- --no-sleep --increments 1000000
@@ -16,15 +16,15 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use clap::{Parser, value_parser};
 
-/// What each thread does. Between lock and unlock it is alone.
+/// What each thread does. Between lock and unlock, no other thread is.
 fn add(counter: &Mutex<u64>, args: &Args) {
     for _ in 0..args.increments {
         let mut guard = counter.lock().unwrap(); // waits until it is unlocked
         let value = *guard;
         let sum = value + 1;
         if !args.no_sleep {
-            // As in race-condition. A thread that runs meanwhile has to wait
-            // for the lock, so the sleeps of all threads add up.
+            // As in race-condition. While this thread sleeps, it has the lock,
+            // and the others wait: the sleeps come one after the other.
             thread::sleep(Duration::from_micros(1));
         }
         *guard = sum;
@@ -45,7 +45,9 @@ fn main() -> Result<()> {
         }
     }); // the scope ends when all its threads have ended
 
-    judge(&args, counter.into_inner()?)
+    // An error if a thread panicked while it had the lock.
+    let counted = counter.into_inner()?;
+    judge(&args, counted)
 }
 
 /// No update must have been lost.

@@ -22,10 +22,9 @@ fn add(counter: &AtomicU64, args: &Args) {
         let value = counter.load(Relaxed);
         let sum = value + 1;
         if !args.no_sleep {
-            // The kernel may stop a thread at any time, but it rarely does so
-            // just here. This sleep makes it do so each time, so that others
-            // load the same value. It takes not 1 µs but about 60: in a loop
-            // of a million, a minute.
+            // Load and store are so close that other threads rarely come
+            // between. This sleep makes room for them. It asks for 1 µs, and
+            // takes about 60 on Linux: a million of them take a minute.
             thread::sleep(Duration::from_micros(1));
         }
         counter.store(sum, Relaxed); // overwrites what others stored meanwhile
@@ -36,10 +35,10 @@ fn main() -> Result<()> {
     sigpipe::reset(); // `| head -1` ends this program quietly
     let args = Args::parse();
 
-    // Rust lets several threads use an atomic at the same time, since each load
-    // is one step, and each store is one step. A load plus a store are two, and
-    // that is the race. Relaxed is not the cause: any other Ordering would lose
-    // updates, too.
+    // An atomic makes a single load one step, and a single store. So Rust lets
+    // several threads use it at the same time. But a load and a store are two
+    // steps, and that is the race. Relaxed says that this number orders no
+    // other memory; any other Ordering would lose updates, too.
     let counter = AtomicU64::new(0);
 
     thread::scope(|scope| {

@@ -53,6 +53,7 @@ fn step(model: &mut Model, letter: char) -> String {
     };
     thread.steps_done += 1;
 
+    // A store that leaves the counter as it was repeats the other's sum.
     let counter = model.counter;
     let lost = if thread.steps_done == 3 && counter == before {
         " ← 1 lost"
@@ -123,8 +124,8 @@ fn draw(order: &str) {
     println!();
 }
 
-/// All orders of three A and three B. Six bits make a number from 0 to 63: for
-/// each bit that is 1, B is next.
+/// All orders of three A and three B. The numbers from 0 to 63 have six bits,
+/// one for each step: 0 stands for A, 1 for B. Those with three 1 are orders.
 fn all_orders() -> Vec<String> {
     let mut orders = Vec::new();
     for number in 0_u32..64 {

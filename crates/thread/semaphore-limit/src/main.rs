@@ -1,7 +1,7 @@
 //! Semaphore: a counter of permits, for a limited number of threads at a time.
 //!
 //! A thread that takes a permit may go inside. It gives the permit back when it
-//! leaves. If no permit is free, a thread sleeps until another one is given
+//! leaves. If no permit is free, a thread sleeps until some thread gives one
 //! back. Rust's standard library has no semaphore. This one is a counter, a
 //! mutex that protects it, and a condition variable, on which threads sleep.
 //!
@@ -64,8 +64,8 @@ fn visit(number: u8, permits: u8, shared: &Shared) {
     shared.semaphore.acquire(); // the first ones pass, the others sleep here
     let entered = enter(number, &shared.inside);
     if entered <= permits {
-        // Only for a demo: as many threads as there are permits wait for each
-        // other inside. So the limit is reached in each run.
+        // Only for a demo: wait returns when as many threads have called it as
+        // there are permits. So the limit is reached in each run.
         shared.first_ones.wait();
     }
     thread::sleep(Duration::from_millis(50)); // a real program would work here
@@ -81,8 +81,8 @@ fn main() -> Result<()> {
         "{THREADS} threads, {permits} permits; a box for each one inside\n"
     );
 
-    // An Arc, not a scope: a scope would wait for the threads at the barrier
-    // even if the kernel refused to start one of them.
+    // An Arc lets all threads own it. (A scope would wait for the threads at
+    // the barrier even if one of them could not be started.)
     let shared = Arc::new(Shared {
         semaphore: Semaphore {
             free: Mutex::new(permits),

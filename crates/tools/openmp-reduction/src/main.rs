@@ -1,10 +1,11 @@
 //! OpenMP: one pragma in C spreads a loop over the threads of one computer.
 //!
 //! The loop in src/pi.c adds up numbers, and the result is pi. A pragma is a
-//! line for the compiler. This one makes OpenMP start threads and give each one
-//! a share of the steps. The threads belong to one process, so they share its
-//! memory. In the end OpenMP adds up their sums. That is a reduction: many
-//! numbers become one.
+//! line for the compiler; this one, above the loop, makes OpenMP start threads
+//! and give each a share of the steps:
+//!     #pragma omp parallel for reduction(+ : sum) num_threads(threads)
+//! In the end it adds up their sums. That is a reduction: many numbers become
+//! one.
 //!
 //! Predict:  several threads: how many times as fast? The same sum, each digit?
 //! Try:      cargo run -p openmp-reduction -- --threads 8
@@ -47,7 +48,7 @@ fn main() -> Result<()> {
     for sum in [one.sum, several.sum] {
         ensure!((sum - PI).abs() < 1e-9, "{sum} is not pi");
     }
-    // An equal share for each thread would be a half for the others, or more.
+    // If shares are equal, the others have a half (of 2 threads) or more.
     let all = several.main_computed + several.others_computed;
     let share = several.others_computed / all;
     ensure!(
@@ -86,7 +87,8 @@ fn measure(threads: i32) -> Result<Run> {
     Ok(Run {
         seconds,
         main_computed: main,
-        others_computed: (all - main).max(0.0), // two looks are not one
+        // The clocks are read one after the other: it might be below 0.
+        others_computed: (all - main).max(0.0),
         sum,
     })
 }

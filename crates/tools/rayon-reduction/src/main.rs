@@ -67,7 +67,7 @@ fn main() -> Result<()> {
     let rayon_seconds = begin_rayon.elapsed().as_secs_f64();
     println!("Rayon {rayon_seconds:>9.3}  {rayon:.15}");
 
-    // Each thread of Rayon runs this, and answers for itself.
+    // Runs this once on each thread of Rayon, and collects what they return.
     let answers = rayon::broadcast(|_| cpu_seconds_of_this_thread());
     let mut computed = Vec::new();
     for answer in answers {
@@ -88,8 +88,8 @@ fn cpu_seconds_of_this_thread() -> Result<f64> {
     Ok(Duration::from(time).as_secs_f64())
 }
 
-/// At least two threads must have computed for a tenth of an equal share. The
-/// shares need not be equal: a thread that has to wait has its work stolen.
+/// At least two threads must have computed, each for a tenth of an equal share
+/// or more. Shares may differ: others steal the work of a thread without a CPU.
 fn judge(computed: &[f64]) -> Result<()> {
     let threads = computed.len();
     let all: f64 = computed.iter().sum();
