@@ -33,8 +33,8 @@ SAID = {
     ],
     "blocking-operations": [(r"^(\d+ threads?: \S+ s = \S+ times \S+),", r"\1")],
     "python-gil": [
-        (r"─ (\d+ (?:threads|processes)): \d+ ms, (\S+ cores busy) ─", r"\1: \2"),
-        (r"^threads: at once, (\d+) waited", r"threads that waited at once: \1"),
+        (r"^(\d+ (?:threads|processes)) compute: .* (\S+ cores busy),", r"\1: \2"),
+        (r"^(\d+ threads wait \S+ s: +\S+ s),", r"\1"),
     ],
 }
 

@@ -1,6 +1,10 @@
-"""The same work in threads, and then in processes.
+"""2 threads compute, then 2 processes compute, then 10 threads wait.
 
-main.rs starts this program, answers it, and reads what it prints.
+CPython, the usual Python, has a lock: the GIL, global interpreter lock. By
+default, each process has one GIL. A thread must hold the GIL to run Python
+code. Another thread that wants to run waits for the GIL. After 5 ms, that
+thread demands the GIL, and then the holder lets go. A thread that waits for a
+file or a network does not hold the GIL meanwhile.
 """
 
 import multiprocessing
@@ -11,103 +15,83 @@ import sys
 import time
 from threading import Thread, get_native_id  # Python 3.8 or newer
 
-ROUNDS = 600_000
-
-# A worker that computes reads the clock far more often than this (seconds).
-# If two readings are farther apart, it did not run in between.
-GAP = 0.00002
-
-# A copy of standard input, since multiprocessing closes that in its children.
-ANSWERS = os.dup(0)
+ROUNDS = 1_000_000
 
 
-def work():
-    # Only for a lecture: in 10 s a signal ends this process in any case.
-    # In a real program, remove it.
-    signal.alarm(10)
-
-    asked = time.monotonic()
-    tell("asks")
-    answer = os.read(ANSWERS, 1)  # lets go of the GIL while it waits
-    answered = time.monotonic()
-    if not answer:
-        sys.exit()  # main.rs is gone: this worker ends
-
-    cpu_before = time.thread_time()
-    blocked_before = blocked()
-    turns = compute()  # holds the GIL, and loses it to a thread that waits
-    ended = time.monotonic()
-    cpu = time.thread_time() - cpu_before
-    times_blocked = blocked() - blocked_before
-
-    tell("waited", asked, answered)
-    tell("worked", answered, ended)
-    for start, end in turns:
-        tell("computed", start, end)
-    tell("done", cpu, times_blocked)
-
-
-def compute():
-    """Computes, and returns when it did: the start and end of each turn."""
-    turns = []
-    x = 1
-    start = last = time.monotonic()
+def compute(begin):
+    """Computes which millisecond it is, a million times. Then draws in which
+    milliseconds that was.
+    """
+    computed = set()
     for _ in range(ROUNDS):
-        x = (x * 1664525 + 1013904223) % 2**32
-        now = time.monotonic()
-        if now - last > GAP:  # it did not run: this is the next turn
-            turns.append((start, last))
-            start = now
-        last = now
-    turns.append((start, last))
-    return turns
+        millisecond = int(1000 * (time.monotonic() - begin))
+        computed.add(millisecond)
+
+    picture = ""
+    for millisecond in range(60):
+        picture += "\N{FULL BLOCK}" if millisecond in computed else " "
+    tell(f"{os.getpid():>7} {get_native_id():>7}  {picture}".rstrip())
 
 
-def blocked():
-    """How often this thread had to wait, and so gave up its core."""
-    if not hasattr(resource, "RUSAGE_THREAD"):
-        return 0  # macOS does not tell
-    return resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
+def wait(_begin):
+    """Stands for waiting for a file, or a network."""
+    time.sleep(0.1)
 
 
-def tell(*words):
-    """Prints a line for main.rs. It begins with the kernel's thread ID."""
-    line = " ".join(str(word) for word in (get_native_id(), *words))
-    os.write(1, line.encode() + b"\n")  # the whole line at once
+def run(kind, number, work):
+    """Starts so many workers of this kind, threads or processes, and waits
+    until all have ended. Returns a line: what they used.
+    """
+    cpu_before, blocked_before = used()
+    begin = time.monotonic()
+    workers = [kind(target=work, args=(begin,)) for _ in range(number)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()  # returns when this worker has ended
+    seconds = time.monotonic() - begin
+    cpu, blocked = used()
+
+    busy = (cpu - cpu_before) / seconds
+    times = blocked - blocked_before
+    return f"{seconds:.2f} s, {busy:.2f} cores busy, blocked {times} times"
 
 
-# Ctrl-C, or a main.rs that is gone, ends this program without a traceback.
-signal.signal(signal.SIGINT, signal.SIG_DFL)
-signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+def used():
+    """CPU time in seconds; and how often a thread was blocked, which means that
+    it had to wait for something else than a core. In this process and its
+    child processes that have ended.
+    """
+    cpu = blocked = 0
+    for whose in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN):
+        usage = resource.getrusage(whose)
+        cpu += usage.ru_utime + usage.ru_stime
+        blocked += usage.ru_nvcsw  # voluntary context switches
+    return cpu, blocked
 
 
-def tell_error(kind, error, traceback):
-    """In one line: what failed, such as to start a thread."""
-    print(f"{kind.__name__}: {error}", file=sys.stderr)
+def tell(line):
+    """Prints a whole line at once, as other workers print, too."""
+    os.write(1, line.encode() + b"\n")
 
 
-sys.excepthook = tell_error
+sys.stdout.flush()  # first, what Python may have printed at its start
+signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head -1` ends it quietly
 
 gil = True
 if hasattr(sys, "_is_gil_enabled"):  # Python 3.13 or newer
     gil = sys._is_gil_enabled()
 version = sys.version.split()[0]
-tell(sys.implementation.name, version, gil, sys.getswitchinterval())
+tell(f"Python {version} {'with' if gil else 'without'} the GIL")
+tell("    PID  thread  when it computed, in the first 60 ms")
 
-number = int(sys.argv[1])
-
-# Threads: all of them are in this process, and need its GIL.
-# daemon=True: if one of them cannot start, the others end with this program.
-threads = [Thread(target=work, daemon=True) for _ in range(number)]
-for thread in threads:
-    thread.start()
-for thread in threads:
-    thread.join()
-
-# Processes: fork makes each one a copy of this process, with its own GIL.
+# fork makes each process a copy of this one. Where fork is not the default, a
+# process starts as a new Python, which would run all of this file again.
 Process = multiprocessing.get_context("fork").Process
-processes = [Process(target=work, daemon=True) for _ in range(number)]
-for process in processes:
-    process.start()
-for process in processes:
-    process.join()
+rows = [
+    "2 threads compute:     " + run(Thread, 2, compute),
+    "2 processes compute:   " + run(Process, 2, compute),
+    "10 threads wait 0.1 s: " + run(Thread, 10, wait),
+]
+for row in rows:
+    tell(row)
