@@ -86,17 +86,6 @@ def launches(text):
     return rows
 
 
-def turns(text):
-    """fair-scheduling: the ms of a cell and of the picture; for each child its PID and its cells."""
-    cell = float(find("fair-scheduling", r"█: had it for most of (\d+) ms", text)[0][1])
-    whole = float(find("fair-scheduling", r"├─+ the first (\d+) ms ─+┤", text)[0][1])
-    left = len(find("fair-scheduling", r"^.*├", text)[0][0]) - 1  # where the picture begins
-    children = []
-    for row in find("fair-scheduling", r"^ *(\d+) +\d+ ms .*$", text):
-        children.append((row[1], row[0][left:]))
-    return cell, whole, children
-
-
 def shares(text):
     """nice-priority: for each of the two children its nice value, and predicted and measured share in %."""
     pattern = r"^ *\d+ +(-?\d+) +\d+ +[\d.]+ s +([\d.]+) % +([\d.]+) % +\d+$"

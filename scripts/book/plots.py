@@ -52,32 +52,6 @@ def launch_cost(demo, _):
     return script, f"median time of a launch: {what}"
 
 
-def fair_scheduling(demo, _):
-    cell, whole, children = figures.turns(demo.shown.text)
-    most = []  # of the time of a cell it had the core
-    less = []
-    for row, (_, cells) in enumerate(reversed(children)):
-        for column, mark in enumerate(cells):
-            begin = column * cell
-            box = (begin, row, begin, begin + cell, row - 0.4, row + 0.4)
-            if mark == "█":
-                most.append(box)
-            elif mark == "░":
-                less.append(box)
-    names = ", ".join(f"'{pid}' {row}" for row, (pid, _) in enumerate(reversed(children)))
-    script = "set style fill solid 1 noborder\nset key above\nset xlabel 'ms'\nset ylabel 'PID'\n"
-    script += f"set ytics ({names})\nset xrange [0:{whole}]\nset yrange [-0.6:{len(children) - 0.4}]\n"
-    blocks = ""
-    curves = []
-    for title, colour, boxes in [("most", COLOURS[0], most), ("some", "#a6cee3", less)]:
-        if boxes:
-            title = f"had the core for {title} of {cell:.0f} ms"
-            curves.append(f"'-' using 1:2:3:4:5:6 with boxxyerror title '{title}' lc rgb '{colour}'")
-            blocks += data(boxes)
-    script += "plot " + ", ".join(curves) + "\n" + blocks
-    return script, f"the turns of {len(children)} children on one core, in the first {whole:.0f} ms"
-
-
 def nice_priority(demo, _):
     rows = []
     for recording in [demo.shown, *demo.tried]:
@@ -131,7 +105,6 @@ CAPTIONS = {
 
 PLOTS = {
     "launch-cost": launch_cost,
-    "fair-scheduling": fair_scheduling,
     "nice-priority": nice_priority,
     "embarrassingly-parallel": speed_up,
 }
