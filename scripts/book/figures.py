@@ -88,7 +88,7 @@ def launches(text):
 
 def shares(text):
     """nice-priority: for each of the two children its nice value, and predicted and measured share in %."""
-    pattern = r"^ *\d+ +(-?\d+) +\d+ +[\d.]+ s +([\d.]+) % +([\d.]+) % +\d+$"
+    pattern = r"^ *\d+ +(-?\d+) +\d+ +[\d.]+ s +([\d.]+) % +([\d.]+) %  █+$"
     return [(int(row[1]), float(row[2]), float(row[3])) for row in find("nice-priority", pattern, text)]
 
 

@@ -61,11 +61,11 @@ def nice_priority(demo, _):
     rows.sort()
     script = "set style data histograms\nset style histogram clustered gap 1\nset style fill solid 1 noborder\n"
     script += "set xlabel 'nice value of the second child; that of the first is 0'\n"
-    script += "set ylabel 'its share of the core, %'\nset yrange [0:60]\nset grid ytics\nset key top right\n"
+    script += "set ylabel 'its share of the CPU, %'\nset yrange [0:60]\nset grid ytics\nset key top right\n"
     script += "plot '-' using 2:xtic(1) title 'predicted by the weights' lc rgb '#bbbbbb', "
     script += f"'-' using 3 title 'measured' lc rgb '{COLOURS[0]}'\n" + data(rows) * 2
     what = "; ".join(f"nice {nice}: {predicted} %, {measured} %" for nice, predicted, measured in rows)
-    return script, f"share of the core, predicted and measured: {what}"
+    return script, f"share of the CPU, predicted and measured: {what}"
 
 
 def speed_up(_, by_name):

@@ -2,354 +2,156 @@
 
 use std::fs;
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
-use nix::sys::signal::{Signal, kill};
+use nix::sched::{sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 
 const DEMO: &str = env!(concat!("CARGO_BIN_EXE_", env!("CARGO_PKG_NAME")));
 
-/// Held by each test that runs the demo: two of them at a time would compete
-/// for the same core.
-static CORE: Mutex<()> = Mutex::new(());
-
-fn alone() -> MutexGuard<'static, ()> {
-    CORE.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn run(args: &[&str]) -> Output {
-    Command::new(DEMO)
-        .args(args)
-        .env_remove("RUST_BACKTRACE")
-        .output()
-        .unwrap()
-}
-
+/// All numbers of a line
 fn numbers(line: &str) -> Vec<f64> {
-    line.split_whitespace()
+    line.split(|sign: char| !(sign.is_ascii_digit() || sign == '.'))
         .filter_map(|word| word.parse().ok())
         .collect()
 }
 
-/// What the demo shows of a child
-#[derive(Debug)]
-struct Row {
-    nice: f64,
-    weight: f64,
-    /// CPU time in seconds
-    cpu: f64,
-    /// Percent
-    predicted: f64,
-    measured: f64,
-    turns: f64,
-    /// One for each of 60 cells
-    picture: Vec<char>,
-}
-
-impl Row {
-    fn filled(&self) -> usize {
-        self.picture.iter().filter(|cell| **cell == '█').count()
-    }
-}
-
-fn picture(line: &str) -> Vec<char> {
-    let cells: Vec<char> = line.chars().skip(15).collect();
-    assert!(cells.len() <= 60, "{line}");
-    format!("{:<60}", String::from_iter(cells))
-        .chars()
-        .collect()
-}
-
-/// Both children, whose pictures show them never at once.
-fn rows(text: &str) -> [Row; 2] {
-    let lines: Vec<&str> = text.lines().collect();
-    let fits = lines.iter().all(|line| line.chars().count() <= 80);
-    assert!(fits && lines.len() <= 23, "{text}");
-    let row = |x: usize| {
-        let columns: [f64; 7] = numbers(lines[3 + x]).try_into().expect(text);
-        let [pid, nice, weight, cpu, predicted, measured, turns] = columns;
-        assert!(numbers(lines[8 + x]).starts_with(&[pid, nice]), "{text}");
-        Row {
-            nice,
-            weight,
-            cpu,
-            predicted,
-            measured,
-            turns,
-            picture: picture(lines[8 + x]),
-        }
-    };
-    let rows = [row(0), row(1)];
-    assert!(lines[10].starts_with(" others"), "{text}");
-    let others = picture(lines[10]);
-    for (x, left) in others.iter().enumerate() {
-        let column = [rows[0].picture[x], rows[1].picture[x], *left];
-        let most = column.iter().filter(|cell| **cell == '█').count();
-        let less = column.iter().filter(|cell| **cell == '░').count();
-        assert!(most <= 1, "two at once, in cell {x}: {text}");
-        assert!(most == 1 || less >= 2, "cell {x} is lost: {text}");
-    }
-    rows
-}
-
-/// The rows of a run that showed its point, and the verdict's own numbers
-/// compared with them.
-fn shown(args: &[&str]) -> [Row; 2] {
-    let _alone = alone();
-    let begin = Instant::now();
-    let output = run(args);
-    assert_eq!(output.status.code(), Some(0), "{output:?}");
+/// What the demo shows of a child: PID, nice value, weight, CPU time in
+/// seconds, and its share in percent, predicted and measured.
+fn rows(output: &Output) -> [[f64; 6]; 2] {
     let text = String::from_utf8_lossy(&output.stdout);
-    let rows = rows(&text);
-    let [first, second] = &rows;
-
-    let last: Vec<&str> = text.lines().rev().take(2).collect();
-    let apart = numbers(last[0])[0];
-    for row in &rows {
-        let off = (row.predicted - row.measured).abs();
-        assert!(apart <= 3.0 && (off - apart).abs() <= 0.11, "{text}");
-        let share = 100.0 * row.cpu / (first.cpu + second.cpu);
-        assert!((share - row.measured).abs() < 0.2, "{text}");
-        let by_weight = 100.0 * row.weight / (first.weight + second.weight);
-        assert!((by_weight - row.predicted).abs() < 0.051, "{text}");
-    }
-    let words = last[1].replace(',', " ");
-    let [fewest, overlap] = numbers(&words)[..] else {
-        panic!("{text}")
-    };
-    assert_eq!(fewest, first.turns.min(second.turns), "{text}");
-    assert!(fewest >= 2.0 && overlap < 5.0, "{text}");
-    // Long enough, or for as long as a busy machine is given
-    let long = first.cpu + second.cpu >= 0.899;
-    assert!(long || begin.elapsed().as_secs() >= 8, "{text}");
-    rows
+    let lines = text.lines().skip(3).take(2);
+    let rows: Vec<[f64; 6]> = lines
+        .map(|line| numbers(line).try_into().unwrap())
+        .collect();
+    rows.try_into().unwrap()
 }
 
 #[test]
-fn the_nicer_child_gets_less_and_as_much_as_predicted() {
-    let [first, second] = shown(&[]);
-    assert_eq!(second.nice, first.nice + 10.0);
-    assert!(
-        first.weight > second.weight && first.cpu > 5.0 * second.cpu,
-        "{first:?} {second:?}"
-    );
-    assert!(first.filled() > second.filled(), "{first:?} {second:?}");
-}
-
-#[test]
-fn equals_share_equally() {
-    let [first, second] = shown(&["--nice", "0"]);
-    assert_eq!(first.nice, second.nice);
-    assert_eq!(first.weight, second.weight);
-    assert_eq!(first.predicted, 50.0);
-    assert!(
-        (first.cpu / second.cpu - 1.0).abs() < 0.13,
-        "{first:?} {second:?}"
-    );
-}
-
-#[test]
-fn the_nicest_still_gets_something() {
-    let [first, second] = shown(&["--nice", "19"]);
-    assert!(
-        second.cpu > 0.0 && first.cpu > 20.0 * second.cpu,
-        "{first:?} {second:?}"
-    );
-}
-
-/// Weights as in kernel/sched/core.c: nice 0 is 1024, and the nicer the less.
-#[test]
-fn the_weight_is_that_of_the_nice_value() {
-    let _alone = alone();
-    let mut nice = Command::new("nice");
-    let nice = nice.args(["-n", "1", DEMO]).output().unwrap();
-    assert_eq!(nice.status.code(), Some(0), "{nice:?}");
-    let [first, second] = rows(&String::from_utf8_lossy(&nice.stdout));
-    assert_eq!(second.nice, f64::min(first.nice + 10.0, 19.0));
-    if first.nice == 1.0 {
-        assert_eq!((first.weight, second.weight), (820.0, 87.0));
-    }
-}
-
-/// Then no child can be nicer than another.
-#[test]
-fn says_so_if_it_is_the_nicest_already() {
-    let _alone = alone();
-    let mut nice = Command::new("nice");
-    let nice = nice.args(["-n", "19", DEMO]).output().unwrap();
-    assert_eq!(nice.status.code(), Some(77), "{nice:?}");
-    let error = String::from_utf8_lossy(&nice.stderr);
-    assert!(error.contains("nice value of 19"), "{error}");
-    assert!(nice.stdout.is_empty(), "{nice:?}");
-
-    // It need not be for equals.
-    let mut equal = Command::new("nice");
-    let equal = equal.args(["-n", "19", DEMO, "--nice", "0"]);
-    let equal = equal.output().unwrap();
-    assert_ne!(equal.status.code(), Some(77), "{equal:?}");
-}
-
-/// The weights are those of ordinary processes. Whoever may leave another
-/// class does.
-#[test]
-fn an_inherited_scheduling_class_makes_no_difference() {
-    let _alone = alone();
-    for (class, priority) in
-        [("--batch", "0"), ("--idle", "0"), ("--fifo", "1")]
-    {
-        let mut demo = Command::new("chrt");
-        let output = demo.args([class, priority, DEMO]).output().unwrap();
-        let error = String::from_utf8_lossy(&output.stderr);
-        let code = output.status.code();
-        // Only with the right to do so: to leave idle, and to enter fifo.
-        let may_not = match class {
-            "--idle" => code == Some(77) && error.contains("may not leave"),
-            "--fifo" => error.starts_with("chrt: "),
-            _ => false,
-        };
-        assert!(may_not || code == Some(0), "{class}: {output:?}");
-    }
-}
-
-/// The running demo's children, as ps sees them.
-fn children(demo: &mut Child) -> [String; 2] {
-    loop {
-        let ps = Command::new("ps")
-            .args(["-o", "pid=", "--ppid", &demo.id().to_string()])
-            .output();
-        let pids = String::from_utf8(ps.unwrap().stdout).unwrap();
-        let pids: Vec<String> =
-            pids.split_whitespace().map(Into::into).collect();
-        if let Ok(pids) = pids.try_into() {
-            return pids;
-        }
-        assert!(
-            demo.try_wait().unwrap().is_none(),
-            "no two children were seen"
-        );
-    }
-}
-
-fn start(args: &[&str]) -> (Child, [String; 2]) {
-    let mut demo = Command::new(DEMO);
-    demo.args(args)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    let mut demo = demo.spawn().unwrap();
-    let children = children(&mut demo);
-    (demo, children)
-}
-
-/// The only core on which a process may run
-fn only_core(pid: &str) -> usize {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let field = "Cpus_allowed_list:";
-    let cores = status.lines().find_map(|line| line.strip_prefix(field));
-    cores.unwrap().trim().parse().unwrap()
-}
-
-/// Seen from outside: one and the same core for both, and nice values that
-/// differ by 7.
-#[test]
-fn the_kernel_knows_of_core_and_nice_value() {
-    let _alone = alone();
-    let (mut demo, [first, second]) = start(&["--nice", "7"]);
-    let core = only_core(&first);
-    assert_eq!(core, only_core(&second));
-    let nice = |pid: &str| {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-        let (_, fields) = stat.rsplit_once(')').unwrap();
-        let nice = fields.split_whitespace().nth(16).unwrap();
-        nice.parse::<i32>().unwrap()
-    };
-    let mut apart = 0;
-    while demo.try_wait().unwrap().is_none() && apart != 7 {
-        apart = nice(&second) - nice(&first); // once the second has had a turn
-    }
-    assert_eq!(apart, 7);
-    let output = demo.wait_with_output().unwrap();
-    assert!(output.status.success(), "{output:?}");
-    let text = String::from_utf8_lossy(&output.stdout);
-    let core = format!("two children compute on core {core}\n");
-    assert!(text.starts_with(&core), "{text}");
-    assert!(!fs::exists(format!("/proc/{first}")).unwrap(), "reaped");
-}
-
-/// The first child is made as nice as the second from outside.
-#[test]
-fn equally_nice_children_show_nothing() {
-    let _alone = alone();
-    let (demo, [first, _]) = start(&["--nice", "19"]);
-    let renice = Command::new("renice")
-        .args(["-n", "19", "-p", &first])
-        .output()
-        .unwrap();
-    assert!(renice.status.success(), "{renice:?}");
-    let output = demo.wait_with_output().unwrap();
-    assert_eq!(output.status.code(), Some(1), "{output:?}");
-    let error = String::from_utf8_lossy(&output.stderr);
-    assert!(error.contains("nothing is nicer"), "{error}");
-}
-
-/// One child is moved to another core: then both have a core at once.
-#[test]
-fn turns_on_two_cores_are_not_taken_for_turns_on_one() {
-    let _alone = alone();
-    let this_test = Pid::from_raw(0);
-    let allowed = sched_getaffinity(this_test).unwrap();
-    let (demo, [_, second]) = start(&[]);
-    let core = only_core(&second);
-    let elsewhere = (0..CpuSet::count())
-        .find(|&other| other != core && allowed.is_set(other).unwrap());
-    if let Some(elsewhere) = elsewhere {
-        let mut cores = CpuSet::new();
-        cores.set(elsewhere).unwrap();
-        let child = Pid::from_raw(second.parse().unwrap());
-        sched_setaffinity(child, &cores).unwrap();
-    }
-    let output = demo.wait_with_output().unwrap();
-    if elsewhere.is_none() {
+fn the_nicer_child_gets_what_its_weight_predicts() {
+    for (args, nice, weight, share) in [
+        (&[][..], 10.0, 110.0, 9.7),
+        (&["--nice", "0"], 0.0, 1024.0, 50.0),
+        (&["--nice", "19"], 19.0, 15.0, 1.4),
+    ] {
+        let output = Command::new(DEMO).args(args).output().unwrap();
         assert_eq!(output.status.code(), Some(0), "{output:?}");
-        return;
+        let text = String::from_utf8_lossy(&output.stdout);
+        let [first, second] = rows(&output);
+        assert_eq!(first[1..3], [0.0, 1024.0], "{text}");
+        assert_eq!(second[1..3], [nice, weight], "{text}");
+
+        let sum = first[3] + second[3];
+        for [_, _, _, cpu, predicted, measured] in [first, second] {
+            assert!((measured - predicted).abs() < 3.11, "{text}");
+            assert!((100.0 * cpu / sum - measured).abs() < 0.3, "{text}");
+            let bar = "█".repeat((measured / 4.0).ceil() as usize);
+            assert!(text.contains(&format!(" {measured:.1} %  {bar}\n")));
+        }
+        assert!((first[4] - (100.0 - share)).abs() < 0.01, "{text}");
+        let last: Vec<&str> = text.lines().skip(6).collect();
+        let [all, passed] = numbers(last[0])[..] else {
+            panic!("{text}")
+        };
+        assert!((all - sum).abs() < 0.01, "{text}");
+        assert!(all <= passed && passed >= 1.0, "{text}");
+        // It goes on, second after second, until they had half a second.
+        assert!(all < 1.7 && (all > 0.5 || passed >= 8.0), "{text}");
+        let apart = (second[5] - share).abs();
+        let [_, got, predicted, points] = numbers(last[1])[..] else {
+            panic!("{text}")
+        };
+        assert_eq!([got, predicted], [second[5], share], "{text}");
+        assert!(got > 0.0 && (points - apart).abs() < 0.11, "{text}");
     }
-    assert_eq!(output.status.code(), Some(1), "{output:?}");
-    let error = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        error.contains("both children had the core at once"),
-        "{error}"
-    );
 }
 
-/// PIDs of the children
-fn killed_demo_with_stopped_children() -> [String; 2] {
-    let _alone = alone();
-    let (mut demo, children) = start(&[]);
-    for child in &children {
-        let pid = Pid::from_raw(child.parse().unwrap());
-        kill(pid, Signal::SIGSTOP).unwrap();
-    }
-    demo.kill().unwrap();
-    demo.wait().unwrap();
-    children
+/// The demo, started by a process that is nice already
+fn started_nice(nice: &str) -> Output {
+    let mut demo = Command::new("nice");
+    demo.args(["-n", nice, DEMO]).env_remove("RUST_BACKTRACE");
+    demo.output().unwrap()
 }
 
-/// Ten seconds after the demo has been killed, none of its children is left.
-/// Meanwhile they are stopped, which spares the core: the alarm does not stop.
 #[test]
-fn children_end_even_if_the_parent_is_killed() {
-    let children = killed_demo_with_stopped_children();
-    sleep(Duration::from_secs(10));
-    let deadline = Instant::now() + Duration::from_secs(30);
-    for child in children {
-        let pid = Pid::from_raw(child.parse().unwrap());
-        // It hears the alarm when it goes on. Gone already: that is well, too.
-        let _gone_already = kill(pid, Signal::SIGCONT).is_err();
-        while fs::exists(format!("/proc/{child}")).unwrap() {
-            assert!(Instant::now() < deadline, "{child} outlived the demo");
-            sleep(Duration::from_millis(10));
+fn nothing_is_nicer_than_19() {
+    let nice = started_nice("12");
+    let [first, second] = rows(&nice);
+    assert_eq!([first[1], second[1]], [12.0, 19.0], "{nice:?}");
+
+    let nicest = started_nice("19");
+    assert_eq!(nicest.status.code(), Some(1), "{nicest:?}");
+    let error = String::from_utf8_lossy(&nicest.stderr);
+    let sentence = "Error: both have nice value 19: nothing is nicer\n";
+    assert_eq!(error, sentence);
+}
+
+/// The demo with --nice 19, and the PIDs of its children, from the kernel.
+fn start() -> (Child, [Pid; 2]) {
+    let mut demo = Command::new(DEMO)
+        .args(["--nice", "19"])
+        .env_remove("RUST_BACKTRACE")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let children = format!("/proc/{0}/task/{0}/children", demo.id());
+    while demo.try_wait().unwrap().is_none() {
+        let pids = fs::read_to_string(&children).unwrap();
+        let pids = pids.split_whitespace().map(|pid| pid.parse().unwrap());
+        let pids: Vec<Pid> = pids.map(Pid::from_raw).collect();
+        if let Ok(pids) = pids.try_into() {
+            return (demo, pids);
         }
     }
+    panic!("no two children were seen: {:?}", demo.wait_with_output());
+}
+
+/// The first child goes into the scheduling class for idle times, whose weight
+/// is less than any: the second one gets more than was predicted.
+#[test]
+fn other_shares_than_predicted_do_not_pass() {
+    let (demo, children) = start();
+    let pid = children[0].to_string();
+    let mut chrt = Command::new("chrt");
+    let chrt = chrt.args(["--idle", "--pid", "0", &pid]).output().unwrap();
+    assert!(chrt.status.success(), "{chrt:?}");
+
+    let output = demo.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(error.contains("%, and 1.4 % was predicted"), "{error}");
+    assert!(!fs::exists(format!("/proc/{pid}")).unwrap(), "not reaped");
+}
+
+/// The one CPU on which a process may run
+fn only_cpu(process: Pid) -> usize {
+    let status = fs::read_to_string(format!("/proc/{process}/status"));
+    let status = status.unwrap();
+    let (_, value) = status.split_once("Cpus_allowed_list:").unwrap();
+    value.lines().next().unwrap().trim().parse().unwrap()
+}
+
+/// Both children run on one CPU. Then one is moved to another: if that is
+/// free, both have more CPU time than one CPU has.
+#[test]
+fn two_cpus_are_not_taken_for_one() {
+    let begin = Instant::now();
+    let (demo, children) = start();
+    let cpu = only_cpu(children[0]);
+    assert_eq!(cpu, only_cpu(children[1]));
+    let mut others = sched_getaffinity(Pid::this()).unwrap();
+    others.unset(cpu).unwrap();
+    // Refused if there is no other CPU
+    let _refused = sched_setaffinity(children[1], &others).is_err();
+
+    let output = demo.wait_with_output().unwrap();
+    let passed = begin.elapsed().as_secs_f64();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.starts_with(&format!("two children compute on CPU {cpu}")));
+    let sum = rows(&output)[0][3] + rows(&output)[1][3];
+    let error = String::from_utf8_lossy(&output.stderr);
+    let noticed = error.contains("more than one CPU has");
+    assert!(noticed || sum < passed + 0.01, "{output:?}");
+    assert!(!noticed || sum > passed - 0.5, "{output:?}");
 }
