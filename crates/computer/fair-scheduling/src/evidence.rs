@@ -115,3 +115,14 @@ pub fn pin_to_this_cpu() -> Result<usize> {
 pub fn cpu_time(_: Pid) -> Result<f64> {
     unreachable!("pin_to_this_cpu has ended the demo")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cell_is_filled_by_more_than_half_of_its_time() {
+        let times = [0, 200, 201, 1000, 1001, 2000].map(Duration::from_micros);
+        assert_eq!(draw(&times), "  ░░██");
+    }
+}
