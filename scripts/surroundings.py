@@ -23,6 +23,11 @@ that it cannot run here (77):
   memory       1, 101 or 134: 128 MiB, of its control group as root, else of addresses
   quota        nothing: half a core, by its control group (*)
   container    nothing: PID 1, another user, a read-only disk (*)
+  inherited    nothing, but 1 of the MPI demos: descriptors 3 to 60 are open, variables of a Slurm job
+               that is elsewhere, and a library that starts a thread before main
+  small-tmp    1: TMPDIR has 1 MiB (*)
+  no-network   1: not even a loopback interface
+  file-size    1, 101, or end by SIGXFSZ: no file may have a byte (output goes to a pipe)
   killed       be gone: kill -9 at a random moment (what mpirun keeps in TMPDIR, it keeps)
   interrupted  be gone: Ctrl-C at a random moment
                (*) only root can
@@ -60,19 +65,21 @@ class Run:
         self.folder = Path(tempfile.mkdtemp(prefix="surroundings-"))
         self.folder.chmod(0o777)
         self.before = None  # what the child does before exec
+        self.variables = {}
         self.stdout = subprocess.PIPE
         self.kill_with, self.kill_after = None, 60
         self.code, self.output, self.errors, self.wrong = None, "", "", ""
 
     def go(self):
-        environment = {**os.environ, "TMPDIR": str(self.folder)}
+        environment = {**os.environ, "TMPDIR": str(self.folder), **self.variables}
         for name in ("RUST_BACKTRACE", "RUST_LIB_BACKTRACE"):
             environment.pop(name, None)
         name, value = self.mark.split("=")
         environment[name] = value
         process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stdout=self.stdout,
                                    stderr=subprocess.PIPE, env=environment, preexec_fn=self.before,
-                                   start_new_session=True, errors="replace", text=True)
+                                   start_new_session=True, errors="replace", text=True,
+                                   close_fds=self.before is not inherit)
         try:
             self.output, self.errors = process.communicate(timeout=self.kill_after)
         except subprocess.TimeoutExpired:
@@ -115,7 +122,7 @@ class Run:
             return
         if self.code not in (0, 77, *codes):
             self.wrong = f"exit code {self.code}"
-        elif self.code not in (0, -signal.SIGPIPE) and not self.errors.strip():
+        elif self.code not in (0, -signal.SIGPIPE, -signal.SIGXFSZ) and not self.errors.strip():
             self.wrong = f"exit code {self.code}, without a word"
         elif self.code == 77 and len(self.errors.strip().splitlines()) > 3:
             self.wrong = "exit code 77, in more than three lines"
@@ -249,6 +256,56 @@ def container(run):
     run.may_end_with()
 
 
+THREAD = """
+#include <pthread.h>
+#include <unistd.h>
+static void *sleeps(void *nothing) { for (;;) pause(); return nothing; }
+__attribute__((constructor)) static void start(void) {
+    pthread_t thread;
+    pthread_create(&thread, 0, sleeps, 0);
+}
+"""
+SLURM = {"SLURM_JOB_ID": "7", "SLURM_JOBID": "7", "SLURM_NODELIST": "node[1-2]", "SLURM_JOB_NODELIST": "node[1-2]",
+         "SLURM_NNODES": "2", "SLURM_NTASKS": "2", "SLURM_TASKS_PER_NODE": "1(x2)", "SLURM_PROCID": "0"}
+
+
+def inherit():
+    for number in range(3, 61):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.dup2(0, number)
+
+
+def inherited(run):
+    run.variables = dict(SLURM)
+    library = Path(run.command[0]).parent / "thread.so"
+    if library.exists():
+        run.variables["LD_PRELOAD"] = str(library)
+    run.before = inherit
+    run.go()
+    run.may_end_with(*[1] if run.demo.startswith("mpi-") else [])
+
+
+def small_tmp(run):
+    mount = f"mount -t tmpfs -o size=1m none {run.folder}"
+    run.command = [*unshare("-m"), "sh", "-c", f'{mount} && exec "$@"', "sh", *run.command]
+    run.go()
+    run.may_end_with(1)
+
+
+def no_network(run):
+    run.command = [*unshare("-n"), *run.command]
+    run.go()
+    run.may_end_with(1)
+
+
+def file_size(run):
+    run.before = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    run.go()
+    run.may_end_with(1, 101, -signal.SIGXFSZ)
+
+
 def killed(run):
     run.kill_with, run.kill_after = signal.SIGKILL, random.uniform(0.01, 1.5)
     run.go()
@@ -261,15 +318,16 @@ def interrupted(run):
 
 SURROUNDINGS = {"help": help_, "no-reader": no_reader, "full-disk": full_disk, "sigchld": sigchld,
                 "no-proc": no_proc, "own-proc": own_proc, "no-sys": no_sys, "processes": processes,
-                "memory": memory, "quota": quota, "container": container, "killed": killed,
+                "memory": memory, "quota": quota, "container": container, "inherited": inherited,
+                "small-tmp": small_tmp, "no-network": no_network, "file-size": file_size, "killed": killed,
                 "interrupted": interrupted}
 
 
 def why_not(surrounding):
     """Why a surrounding cannot be made here; None if it can."""
-    if surrounding in ("processes", "container") and not ROOT:
+    if surrounding in ("processes", "container", "small-tmp") and not ROOT:
         return "only root can"
-    if surrounding in ("no-proc", "own-proc", "no-sys", "container"):
+    if surrounding in ("no-proc", "own-proc", "no-sys", "container", "small-tmp", "no-network"):
         pid = ["--pid", "--fork"] if surrounding == "container" else []
         if not shutil.which("unshare") or subprocess.run([*unshare("-m"), *pid, "true"], stderr=-3).returncode:
             return "no namespaces here"
@@ -299,6 +357,9 @@ def main():
     os.chmod(copies.name, 0o755)
     for name, executable in executables.items():
         executables[name] = shutil.copy(executable, copies.name)
+    if shutil.which("cc") and "inherited" in chosen:
+        subprocess.run(["cc", "-shared", "-fPIC", "-x", "c", "-", "-o", f"{copies.name}/thread.so", "-pthread"],
+                       input=THREAD, text=True, check=True)
 
     def in_turn(surrounding, name, number):
         first = Run(name, executables[name], number)
