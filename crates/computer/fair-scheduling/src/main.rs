@@ -1,6 +1,6 @@
 //! Fair scheduling: processes that want the same CPU take turns on it.
 //!
-//! A CPU, as Linux counts them, runs one process at a time; the others wait.
+//! A CPU (Linux counts each hardware thread as one) runs one process at a time.
 //! The kernel's scheduler decides whose turn it is, and can take the CPU away
 //! from a process. Here some children compute on one CPU; none gives it up by
 //! itself. Each notes when it had the CPU, and the kernel counts for how long.
@@ -25,7 +25,7 @@ use nix::sys::signal::{Signal::SIGKILL, kill};
 use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, alarm, fork};
 
-/// The picture shows the beginning, in cells of so many milliseconds.
+/// The picture shows the first 100 ms: 50 cells of 2 ms each.
 const CELLS: usize = 50;
 const CELL_MS: u64 = 2;
 
@@ -34,18 +34,19 @@ fn main() -> Result<()> {
     let args = Args::parse();
     let cpu = pin_to_this_cpu()?; // the children inherit it
 
-    // The children start to compute at the same moment: in a tenth of a second,
-    // when all have been forked.
+    // The children wake up at the same moment: in a tenth of a second, when all
+    // have been forked.
     let begin = Instant::now();
     let start = begin + Duration::from_millis(100);
     let mut children = Vec::new();
     for _ in 0..args.processes {
         // Through this pipe the child will report. At the end of each round the
-        // parent drops its own copy of the writer.
+        // parent drops its copy of `writer`: else it would never read an end.
         let (reader, writer) = pipe()?;
         // fork returns twice: in the parent, and in the new child.
-        // SAFETY: there is no other thread. fork would not copy it, and a lock
-        // that it held would stay locked in the child.
+        // SAFETY: this process has one thread. fork copies only the thread that
+        // calls it, and a lock that another one held would stay locked in the
+        // child.
         let result = unsafe { fork() }.context("fork refused")?;
         match result {
             ForkResult::Child => compute(start, writer), // never returns
@@ -61,8 +62,9 @@ fn main() -> Result<()> {
     let mut rows = Vec::new();
     for (child, reader) in children {
         let cpu_time = cpu_time(child)?;
-        // The kernel counts how often it took the CPU away: forced switches,
-        // of all children that have been reaped. Reaping this one adds its own.
+        // How often did the kernel take the CPU away (forced switches)? It has
+        // one sum for all children that were reaped. So read it before and
+        // after reaping this child: the difference is this child's.
         let before = getrusage(RUSAGE_CHILDREN)?.involuntary_context_switches();
         waitpid(child, None)?; // reaps it
         let after = getrusage(RUSAGE_CHILDREN)?.involuntary_context_switches();
@@ -73,8 +75,8 @@ fn main() -> Result<()> {
             picture: read_to_string(reader)?,
         });
     }
-    // The verdict: one CPU was enough for all, each child lost it at least
-    // twice, and their CPU times are nearly equal.
+    // The verdict: together the children had no more CPU time than one CPU has,
+    // each child lost the CPU at least twice, and their times are nearly equal.
     print_and_judge(cpu, &rows, begin.elapsed())
 }
 

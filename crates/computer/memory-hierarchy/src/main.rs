@@ -1,7 +1,7 @@
 //! Memory hierarchy: small fast caches, and behind them the large memory.
 //!
-//! A cache keeps copies of the memory that its core used last. There are
-//! several: L1 is the nearest, then L2, then L3, each larger than the last.
+//! A cache keeps copies of the memory that was used most recently. There are
+//! several: L1 is the nearest, then L2, then L3, each larger than the former.
 //! The working set is the memory that a program uses again and again.
 //! This demo measures how long an access takes, in larger and larger sets. It
 //! goes through them in random order: the core cannot guess what is next.
@@ -23,7 +23,8 @@ use evidence::Row;
 const SMALLEST: usize = 4; // KiB
 const LARGEST: usize = 256 * 1024;
 
-/// 64 bytes, a cache line on most processors: a core loads all of it or none.
+/// align(64) makes it 64 bytes large: a cache line on most processors, which a
+/// core loads as a whole.
 #[derive(Clone)]
 #[repr(align(64))]
 struct Cell {
@@ -66,12 +67,12 @@ fn main() -> Result<()> {
 /// Makes each cell lead to the next in this order, and the last to the first.
 /// Returns the address of the first.
 fn chain(cells: &mut [Cell], order: &[usize]) -> *const Cell {
-    let mut last = order[order.len() - 1];
+    let mut previous = order[order.len() - 1]; // so that the chain is a ring
     for &cell in order {
-        cells[last].next = &raw const cells[cell]; // its address
-        last = cell;
+        cells[previous].next = &raw const cells[cell]; // its address
+        previous = cell;
     }
-    cells[last].next
+    cells[previous].next
 }
 
 /// Follows the chain. Returns nanoseconds per access, the median of 5 rounds.
@@ -80,10 +81,10 @@ fn chase(first: *const Cell) -> Result<f64> {
     let mut times = Vec::new();
     let mut cell = first;
     for _ in 0..5 {
-        let begin = evidence::cpu_time()?; // while others run, it stands still
+        // CPU time: this clock stands still while other processes run.
+        let begin = evidence::cpu_time()?;
         for _ in 0..accesses {
-            // An access cannot begin before the one before it has ended: the
-            // core needs the address from it.
+            // Each access needs the address that the previous one has read.
             // SAFETY: each cell leads to a cell of the chain.
             cell = unsafe { (*cell).next };
         }

@@ -2,11 +2,12 @@
 //!
 //! A process has a nice value, from -20 to 19: the higher, the nicer it is to
 //! the others. Linux gives it a weight for its nice value: 1024 for nice 0,
-//! and each step up divides that by about 1.25. Of a CPU that processes of one
-//! session want, each gets its weight divided by the sum of the weights.
-//! Here two children compute on one CPU, and the kernel counts for how long.
+//! and each step up divides that by about 1.25. Processes that want the same
+//! CPU share it: each gets its weight divided by the sum of all weights.
+//! (Linux may first divide the CPU between terminals, or control groups.) Here
+//! two children compute on one CPU, and the kernel counts for how long.
 //!
-//! Predict:  nice 0 against nice 10: what share of the CPU does 10 get?
+//! Predict:  nice 0 against nice 10: what share of the CPU does nice 10 get?
 //! Try:      cargo run -p nice-priority -- --nice 0
 //! Try:      cargo run -p nice-priority -- --nice 19
 //! See also: fair-scheduling, the same for equals.
@@ -34,8 +35,9 @@ fn main() -> Result<()> {
     let mut children = Vec::new();
     for nicer in [0, args.nice] {
         // fork returns twice: in the parent, and in the new child.
-        // SAFETY: there is no other thread. fork would not copy it, and a lock
-        // that it held would stay locked in the child.
+        // SAFETY: this process has one thread. fork copies only the thread that
+        // calls it, and a lock that another one held would stay locked in the
+        // child.
         let result = unsafe { fork() }.context("fork refused")?;
         match result {
             ForkResult::Child => {
@@ -74,13 +76,14 @@ fn main() -> Result<()> {
         "both have nice value {}: nothing is nicer",
         rows[0].nice
     );
-    // The verdict: one CPU was enough for both, and the nicer child got as much
-    // as the weights predict, within 3 percentage points, but 0.1 % or more.
+    // The verdict: together they had no more CPU time than one CPU has, and the
+    // share of the nicer child is what the weights predict, give or take 3
+    // percentage points, and at least 0.1 %: it did run.
     print_and_judge(cpu, &rows, begin.elapsed())
 }
 
-/// The weight of a nice value. The kernel has a table of them, and these differ
-/// from it by less than 3 %.
+/// The weight of a nice value, from which evidence.rs predicts the shares. The
+/// kernel has a table of weights; these differ from it by less than 3 %.
 fn weight(nice: i32) -> f64 {
     1024.0 / 1.25_f64.powi(nice)
 }

@@ -1,9 +1,9 @@
-//! Exit status: what a parent learns about the end of its child is one number.
+//! Exit status: what waitpid tells of the end of a child is one number.
 //!
 //! A child ends because it exits with a code, or because a signal kills it.
 //! The kernel packs that into one number for its parent, the status word.
-//! A shell is the parent of the programs that it starts. It makes the value of
-//! $? from the status word of the last one.
+//! A shell is the parent of the programs that it starts. Its variable $? says
+//! how the last one ended: the shell makes it of the status word.
 //! Here each child is a shell, sh, that runs a short script. In a script, $$
 //! is the PID of its shell: `kill -TERM $$` sends the signal SIGTERM to itself.
 //!
@@ -52,7 +52,7 @@ fn main() -> Result<()> {
         let signal = word & 0b111_1111; // bits 6 to 0, all 0 if it exited
         // Bit 7 is 1 if the kernel wrote the child's memory to a core file.
 
-        // The value of $? is made from it. To add 128 is a custom of shells.
+        // A shell makes $? like this. To add 128 is a custom of shells.
         let dollar = if signal == 0 { code } else { 128 + signal };
         let in_sh = ask_sh(script)?; // the value of $? in a real shell
 
@@ -82,10 +82,11 @@ fn main() -> Result<()> {
 
 /// Runs the script in a child of a shell, and asks that shell for $?.
 fn ask_sh(script: &str) -> Result<i32> {
-    // $0 is the script. The outer shell exits with the $? that it has.
+    // The outer shell runs the script, its argument $0, in an inner shell. Then
+    // it exits with its $?, so that this can be read as an exit code.
     let status = Command::new("sh")
         .args(["-c", "sh -c \"$0\"; exit $?", script])
-        .stderr(Stdio::null()) // some shells report there who was killed
+        .stderr(Stdio::null()) // some shells say there that it was killed
         .status()
         .context("cannot run sh")?;
     status.code().context("a signal killed sh")

@@ -4,8 +4,8 @@
 //! and data (variables that start with a value). For bss (variables that start
 //! at zero) the file holds only the size. Heap and stack exist only in the
 //! process: malloc gets the heap from the kernel, exec sets up the stack.
-//! A mapping is a range of addresses at which a process has memory, and what
-//! it may do there. If it writes where it may only read, SIGSEGV ends it.
+//! A mapping is a range of addresses with permissions: may the process read,
+//! write, execute there? If it writes where it may not, SIGSEGV ends it.
 //!
 //! Predict:  Six children each write to one of these six. Which children die?
 //! Try:      cargo run -p memory-segments && size target/debug/memory-segments
@@ -35,12 +35,12 @@ fn main() -> Result<()> {
     let mut heap = vec![1_u8; 100]; // from malloc
     let mut stack: u8 = 1; // local variables are on the stack
 
-    // The middle of the bss. Its first bytes may be in the mapping of data.
+    // The middle of BSS: its first byte may lie in the same mapping as DATA.
     let bss: *mut u8 = (&raw mut BSS).cast();
     let amid_bss = bss.wrapping_add(BSS_SIZE / 2);
 
-    // The address of one byte in each segment. `&raw` takes an address, and
-    // promises nothing about the use of it.
+    // The address of one byte in each segment. `&raw` only takes the address.
+    // Unlike `&`, it does not promise that nobody changes the byte.
     let mut bytes: [(&str, *mut u8); 6] = [
         ("text", main as *mut u8), // the first instruction of main
         ("rodata", (&raw const RODATA).cast_mut()),
@@ -61,8 +61,9 @@ fn main() -> Result<()> {
 
         // fork returns twice: in the parent, and in the new child. The child
         // has a copy of all this memory, at the same addresses.
-        // SAFETY: there is no other thread. fork would not copy it, and a lock
-        // that it held would stay locked in the child.
+        // SAFETY: this process has one thread. fork copies only the thread that
+        // calls it, and a lock that another one held would stay locked in the
+        // child.
         let result = unsafe { fork() }.context("fork refused")?;
         let child = match result {
             ForkResult::Child => write_and_exit(address), // never returns
@@ -79,7 +80,8 @@ fn main() -> Result<()> {
         // Text and rodata may not be written to (no w), and their writers die.
         let read_only = segment == "text" || segment == "rodata";
         let expected = if read_only { "SIGSEGV" } else { "lives" };
-        ensure!(mapping.contains(" rw") != read_only, "{segment}: {mapping}");
+        let writable = mapping.contains(" rw");
+        ensure!(writable != read_only, "{segment}: {mapping}");
         ensure!(end == expected, "the writer to {segment}: {end}");
         if end == "SIGSEGV" {
             dead.push(segment);

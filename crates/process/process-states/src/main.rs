@@ -3,14 +3,14 @@
 //! A process that is executing has a CPU. A process that is ready waits for a
 //! CPU, and for nothing else. A blocked process waits for data, a delayed one
 //! until some time is over, a suspended one for the signal SIGCONT. A zombie
-//! has exited, and waits for its parent to reap it: to ask how it ended.
+//! has ended, and waits for its parent to reap it: to ask how it ended.
 //! Linux has fewer words: "running" for ready and executing, "sleeping" for
 //! blocked and delayed. (Some blocked processes are in "disk sleep" instead.)
 //! Here six children and their parent share one CPU. Each child gets one event.
 //!
 //! Predict:  two processes compute on one CPU. Which state has each?
 //! Try:      cargo run -p process-states -- --delay 5 & sleep 2; ps l --ppid $!
-//!           # while it runs, ps shows the states of the children
+//!           # $! is the demo's PID; ps shows the states of its children
 //! See also: zombie-creation, more about zombies; fair-scheduling, how
 //!           processes share a CPU.
 
@@ -56,8 +56,8 @@ fn main() -> Result<()> {
     })?;
     let zombie = start(|| exit(0))?;
 
-    // Each look waits until the kernel says that the child is in this state,
-    // and prints that. After 5 s, it is an error.
+    // look waits until the kernel says that the child is in this state, and
+    // prints a line. After 5 s it gives up, with an error.
     println!("child                    PID  state");
     look("ready or executing", first, "R (running)")?;
     look("ready or executing", second, "R (running)")?;
@@ -80,7 +80,7 @@ fn main() -> Result<()> {
     writer.write_all(b"x")?; // one byte
     look("a byte in the pipe", blocked, "R (running)")?;
 
-    // The event of this child was in the meantime: its time is over.
+    // The event of this child has come already: its time is over.
     look("end of the sleep", delayed, "R (running)")?;
 
     kill(suspended, Signal::SIGCONT)?;
@@ -104,8 +104,9 @@ fn main() -> Result<()> {
 fn start(work: impl FnOnce()) -> Result<Pid> {
     let parent = getpid();
     // fork returns twice: in the parent, and in the new child.
-    // SAFETY: there is no other thread. fork copies only the one that calls it,
-    // and a lock that another one holds would stay locked in the child.
+    // SAFETY: this process has one thread. fork copies only the thread that
+    // calls it, and a lock that another one held would stay locked in the
+    // child.
     let result = unsafe { fork() }.context("fork refused")?;
     match result {
         ForkResult::Child => {

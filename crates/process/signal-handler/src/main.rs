@@ -2,9 +2,10 @@
 //!
 //! A signal is a number that the kernel delivers to a process. SIGUSR1 kills a
 //! process that has not prepared for it. To prepare, a process can install a
-//! handler, a function that the signal then calls. It can also ignore the
-//! signal, or block it: then the signal waits until the process unblocks it.
-//! No process can handle, ignore or block SIGKILL.
+//! handler, a function that runs when the signal arrives. It can also ignore
+//! the signal, or block it: then it waits until the process unblocks it. No
+//! process can handle, ignore or block SIGKILL. Here five children do this:
+//! nothing, handle, ignore, block; and the fifth tries to handle SIGKILL.
 //!
 //! Predict:  each child sends itself its signal. Which of the five survive?
 //! Try:      cargo run -p signal-handler -- --wait   # asks for Ctrl-C
@@ -24,14 +25,15 @@ use nix::unistd::{ForkResult, fork, getpid};
 /// How often the handler ran in this process. Each child has its own copy.
 static HANDLER_RUNS: AtomicU32 = AtomicU32::new(0);
 
-/// It interrupts the program anywhere, perhaps in the middle of a println!,
-/// which holds a lock. Another println! here could abort the program, or wait
-/// for ever. So there is no lock here, and no new memory. An atomic is safe.
+/// A handler interrupts the program anywhere, perhaps in the middle of a
+/// println!, which holds a lock. Another println! here could abort the program,
+/// or wait for ever. So a handler takes no lock, and allocates no memory, which
+/// takes one, too. To add to an atomic is allowed.
 extern "C" fn handler(_signal: c_int) {
     HANDLER_RUNS.fetch_add(1, Ordering::Relaxed);
 }
 
-/// From now on, `signal` does `action` to this process.
+/// From now on, when `signal` arrives, this process does `action`.
 fn prepare(signal: Signal, action: SigHandler) -> nix::Result<()> {
     let action = SigAction::new(action, SaFlags::empty(), SigSet::empty());
     // SAFETY: the only handler here just adds to an atomic.
@@ -58,6 +60,7 @@ fn handled() -> Result<()> {
 fn ignored() -> Result<()> {
     prepare(Signal::SIGUSR1, SigHandler::SigIgn)?;
     raise(Signal::SIGUSR1)?; // it is lost
+    // If it were only waiting, this handler would run now.
     prepare(Signal::SIGUSR1, SigHandler::Handler(handler))?;
     check_runs("ignored: SIGUSR1 sent, then a handler", 0)
 }
@@ -129,16 +132,16 @@ fn main() -> Result<()> {
 /// With --wait: the handler interrupts the program at each Ctrl-C.
 fn handle_three_interrupts() -> Result<()> {
     prepare(Signal::SIGINT, SigHandler::Handler(handler))?;
-    // A Ctrl-C that comes while SIGINT is blocked waits for the next suspend.
-    // Without this line, the third could come just before suspend, which would
-    // then wait for a fourth.
+    // Block SIGINT, but during suspend: a Ctrl-C in between waits for the next
+    // suspend. Without this line, the third one could come after the check and
+    // before suspend, which would then wait for a fourth.
     SigSet::from(Signal::SIGINT).thread_block()?;
     let pid = getpid();
     println!("PID {pid}: press Ctrl-C three times (or: kill -INT {pid})");
     let mut runs = 0;
     while runs < 3 {
-        // It waits until a handler has run. Meanwhile it blocks only an empty
-        // set of signals, that is, none. Then SIGINT is blocked again.
+        // suspend unblocks all signals (it blocks an empty set), waits until a
+        // handler has run, and then blocks SIGINT again.
         SigSet::empty().suspend()?;
         runs = HANDLER_RUNS.load(Ordering::Relaxed);
         println!("handler runs: {runs} of 3");

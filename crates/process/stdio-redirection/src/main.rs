@@ -1,4 +1,4 @@
-//! Redirection: between fork and exec, a child gets other files as 0 and 1.
+//! Redirection: a child gets other files as its standard input and output.
 //!
 //! A process knows its open files by numbers, the descriptors. Most programs
 //! read 0, standard input, and write 1, standard output; errors go to 2.
@@ -40,10 +40,10 @@ fn main() -> Result<()> {
     let uniq = start(&[c"uniq", c"-c"], &sorted_reader, &counts_writer)?;
 
     // uniq reads until end of file. That comes when no process has the write
-    // end any more. sort has ended, or will. The parent must close its own, by
-    // drop: without this line uniq would hang.
+    // end any more: sort's copy is closed when sort ends, and uniq's by exec.
+    // The parent has to drop its own: without this line uniq would hang.
     drop(sorted_writer);
-    drop(sorted_reader);
+    drop(sorted_reader); // the parent does not use this end
     // The same for the other pipe, which the parent itself reads.
     drop(counts_writer);
     let counts = read_to_string(counts_reader)?;
@@ -73,24 +73,27 @@ fn main() -> Result<()> {
 /// Forks a child that runs another program, with these files as 0 and 1.
 fn start(argv: &[&CStr], input: &impl AsFd, output: &impl AsFd) -> Result<Pid> {
     // fork returns twice: in the parent, and in the new child.
-    // SAFETY: there is no other thread. fork copies only the one that calls it,
-    // and a lock that another one holds would stay locked in the child.
+    // SAFETY: this process has one thread. fork copies only the thread that
+    // calls it, and a lock that another one held would stay locked in the
+    // child.
     let result = unsafe { fork() }?;
     if let ForkResult::Parent { child } = result {
         return Ok(child);
     }
-    // From here on, this is the child. An error ends it: main returns it.
+    // From here on, this is the child. `?` returns an error to main, which ends
+    // the child.
     dup2_stdin(input)?; // now 0 is the same file as `input`
     dup2_stdout(output)?; // and 1 the same as `output`
     let program = argv[0].to_string_lossy();
     list_descriptors(&program)?;
-    // exec runs another program in this process. 0, 1 and 2 stay open. It
-    // closes the others: Rust marks what it opens as close-on-exec.
+    // exec replaces the program of this process. 0, 1 and 2 stay open. exec
+    // closes the others, as Rust marks what it opens as close-on-exec.
     let Err(error) = execvp(argv[0], argv); // exec returns only if it fails
     bail!("exec {program}: {error}")
 }
 
-/// Prints which files are 0, 1 and 2, on 2. Source: proc_pid_fd(5).
+/// Prints to standard error which files 0, 1 and 2 are. The same number means
+/// the same pipe. Source: proc_pid_fd(5).
 fn list_descriptors(program: &str) -> Result<()> {
     let folder = env::current_dir()?;
     let mut line = format!("{program} {}:", getpid());

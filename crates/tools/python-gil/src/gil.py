@@ -4,7 +4,8 @@ CPython, the usual Python, has a lock: the GIL, global interpreter lock. By
 default, each process has one GIL. A thread must hold the GIL to run Python
 code. Another thread that wants to run waits for the GIL. After 5 ms, that
 thread demands the GIL, and then the holder lets go. A thread that waits for a
-file or a network does not hold the GIL meanwhile.
+file or a network does not hold the GIL meanwhile. Nor need C code hold it that
+does no work on Python objects, such as much of NumPy.
 """
 
 import multiprocessing

@@ -15,8 +15,8 @@ use std::process::{Command, Stdio, exit};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
 
-/// In gil.py, the GIL blocks the threads that compute some hundred times.
-/// Without it, workers are blocked about 10 times: when they start and end.
+/// In gil.py, the GIL blocks threads that compute 200 times or more. Without
+/// it, workers are blocked about 10 times: when they start and end.
 const OFTEN: u32 = 30;
 
 fn main() -> Result<()> {
@@ -43,8 +43,9 @@ fn judge(text: &str) -> Result<()> {
     let processes = find_row(text, "2 processes compute:")?;
     let waiting = find_row(text, "10 threads wait 0.1 s:")?;
 
-    // On a single core, at most one core is busy, with the GIL or without it.
-    // But only the GIL blocks threads that compute. macOS may not count that.
+    // On a single core, `busy` cannot tell with the GIL from without it. But
+    // threads that compute have to wait for the GIL, and so are blocked often.
+    // (macOS may not count that.)
     let often = threads.blocked > OFTEN || cfg!(target_os = "macos");
     let one_at_a_time = threads.busy < 1.2 && often;
     if gil {
@@ -54,7 +55,7 @@ fn judge(text: &str) -> Result<()> {
     }
     ensure!(processes.blocked < OFTEN, "processes block each other");
     ensure!(waiting.seconds >= 0.1, "these threads did not wait");
-    ensure!(waiting.seconds < 0.5, "threads wait one after another");
+    ensure!(waiting.seconds < 0.8, "threads wait one after another");
     Ok(())
 }
 
