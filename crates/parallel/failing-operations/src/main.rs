@@ -1,235 +1,227 @@
-//! Failing operations: jobs are done by processes, and some of these fail.
+//! Failing operations: a worker that fails is noticed, and another one tries.
 //!
-//! A supervisor hands jobs to three worker processes, and reads their answers,
-//! both through pipes. A worker may crash, hang or answer nonsense. It may even
-//! write half of its answer first. The supervisor must notice each of these,
-//! and must not wait for ever. It ends a worker that fails, and starts another.
-//! Of twelve jobs, five make a worker fail, each at its first attempt.
+//! A worker is a process that does one job: here, a shell squares a number. It
+//! writes its answer to a pipe, and exits. A worker may crash, hang, answer
+//! nonsense, or write half of an answer. A supervisor must notice each of these
+//! failures, and must not wait for ever. It ends a worker that hangs, and hands
+//! each job that failed to a new worker.
+//! There are eight jobs. Four of them make their first worker fail.
 //!
 //! Predict:  How many results arrive? How many workers have to be started?
-//! Try:      cargo run -p failing-operations -- --workers 1
 //! Try:      cargo run -p failing-operations -- --attempts 1   # exits 1
 //! See also: process-isolation, why the workers are processes, not threads.
 
-mod evidence;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Output, Stdio};
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::Duration;
 
-use std::io::{PipeReader, PipeWriter, Read, Write, pipe};
-use std::os::fd::AsFd;
-use std::process::exit;
-use std::time::{Duration, Instant};
-
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::{Parser, value_parser};
-use evidence::{Answer, Ending, Failure};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{SigHandler, Signal, kill, signal};
-use nix::sys::wait::{WaitStatus, waitpid};
-use nix::unistd::{ForkResult, Pid, alarm, fork, pause};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
 
-/// The jobs are the numbers up to this one, the results are their squares.
-const JOBS: u8 = 12;
+/// The jobs are the numbers 1 to 8, the results are their squares.
+const JOBS: u8 = 8;
 
-/// How long a worker may take for an answer.
-const PATIENCE: Duration = Duration::from_millis(500);
+/// How long a worker may take before the supervisor ends it.
+const LIMIT: Duration = Duration::from_secs(1);
+
+/// What the shell runs. It finds the number of its job in the variable JOB.
+fn script(job: u8, attempt: u8) -> &'static str {
+    match (job, attempt) {
+        (2, 1) => "exit 101", // crashes: a Rust panic has this exit code
+        // Hangs after half of "4 16\n": the shell waits for the program sleep.
+        // Only for a lecture: 5 s are longer than the limit, but both end soon
+        // even if the supervisor is killed.
+        (4, 1) => "printf '4 1'; sleep 5; echo 6",
+        (6, 1) => "echo six 36",  // nonsense
+        (8, 1) => "printf '8 6'", // half of "8 64\n"
+        _ => "echo $JOB $((JOB * JOB))",
+    }
+}
+
+/// A worker has tried a job, and has ended.
+struct Attempt {
+    job: u8,
+    worker: u32,    // its PID
+    output: Output, // what it wrote, and how it ended
+    result: Result<u16, Failure>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Failure {
+    Crash,
+    Hang,
+    Nonsense,
+    HalfAnswer,
+}
+
+fn main() -> Result<()> {
+    sigpipe::reset(); // `| head -1` ends this program quietly
+    let args = Args::parse();
+
+    // The jobs are done at the same time. A thread supervises each of them.
+    let mut supervisors = Vec::new();
+    for job in 1..=JOBS {
+        let supervisor = thread::spawn(move || supervise(job, args.attempts));
+        supervisors.push(supervisor);
+    }
+    let mut attempts: Vec<Attempt> = Vec::new();
+    for supervisor in supervisors {
+        let of_one_job = supervisor.join().expect("no panic")?;
+        attempts.extend(of_one_job);
+    }
+
+    print_failures(&attempts);
+    judge(&attempts)
+}
+
+/// Hands a job to one worker after another, until there is a result.
+fn supervise(job: u8, most: u8) -> Result<Vec<Attempt>> {
+    let mut attempts = Vec::new();
+    for number in 1..=most {
+        let attempt = run_worker(job, number)?;
+        let done = attempt.result.is_ok();
+        attempts.push(attempt);
+        if done {
+            break;
+        }
+    }
+    Ok(attempts)
+}
+
+/// Starts a worker, and returns when it has ended.
+///
+/// What this does not do: it keeps all of an answer in memory, however long.
+/// Ctrl-C ends the supervisor alone: a worker is in another process group.
+/// A program that a worker has started is ended only if the worker is too late,
+/// and not if it has left the worker's process group, as with `setsid`.
+fn run_worker(job: u8, attempt: u8) -> Result<Attempt> {
+    let worker = Command::new("sh")
+        .args(["-c", script(job, attempt)])
+        .env("JOB", job.to_string())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        // A new process group: the worker, and what it starts. Its number is
+        // the worker's PID.
+        .process_group(0)
+        .spawn()
+        .context("cannot start sh")?;
+    let pid = worker.id();
+
+    // Another thread reads the answer until no process has the pipe open for
+    // writing. Then it waits until the worker has ended.
+    let (sender, receiver) = channel();
+    thread::spawn(move || sender.send(worker.wait_with_output()));
+
+    // Waits for that thread, at most as long as the limit.
+    let mut received = receiver.recv_timeout(LIMIT);
+    let in_time = received.is_ok();
+    if !in_time {
+        // Ends the whole group: a signal to the worker alone would not end what
+        // it has started. This fails if all of the group has just ended.
+        let group = Pid::from_raw(pid.cast_signed());
+        _ = killpg(group, Signal::SIGKILL);
+        // Now the thread sends the output, unless a process that has left the
+        // group still has the pipe open. So this wait has a limit, too.
+        received = receiver.recv_timeout(3 * LIMIT);
+    }
+    let output = received.context("killed, but its pipe is still open")?;
+    let output = output.context("cannot read or wait")?;
+
+    Ok(Attempt {
+        job,
+        worker: pid,
+        result: check(job, &output, in_time),
+        output,
+    })
+}
+
+/// The result, or how the worker failed.
+fn check(job: u8, output: &Output, in_time: bool) -> Result<u16, Failure> {
+    if !in_time {
+        return Err(Failure::Hang);
+    }
+    if !output.status.success() {
+        return Err(Failure::Crash);
+    }
+    let text = String::from_utf8_lossy(&output.stdout);
+    // Half a line is no answer: "8 6" may be the beginning of "8 64\n".
+    let Some(line) = text.strip_suffix('\n') else {
+        return Err(Failure::HalfAnswer);
+    };
+    // The answer to job 8 is "8 ", and then a number.
+    let start = format!("{job} ");
+    let square = line.strip_prefix(&start).ok_or(Failure::Nonsense)?;
+    square.parse().map_err(|_| Failure::Nonsense)
+}
+
+fn print_failures(attempts: &[Attempt]) {
+    println!("job  worker    it wrote    and ended by         failure");
+    for attempt in attempts {
+        if let Err(failure) = &attempt.result {
+            let Attempt { job, worker, .. } = attempt;
+            let text = String::from_utf8_lossy(&attempt.output.stdout);
+            let text = format!("{text:?}");
+            let status = attempt.output.status.to_string();
+            println!(
+                "{job:>3}  {worker:<8}  {text:<10}  {status:<19}  {failure:?}"
+            );
+        }
+    }
+}
+
+/// Each way to fail was noticed, and each job has one result, the right one.
+/// On a busy machine more workers may fail, as they are late.
+fn judge(attempts: &[Attempt]) -> Result<()> {
+    let mut failures: Vec<Failure> = Vec::new();
+    let mut pairs = String::new();
+    let mut results = 0;
+    let mut right = 0;
+    for attempt in attempts {
+        match &attempt.result {
+            Err(failure) => failures.push(*failure),
+            Ok(square) => {
+                pairs += &format!(" {}:{square}", attempt.job);
+                results += 1;
+                if *square == u16::from(attempt.job).pow(2) {
+                    right += 1;
+                }
+            }
+        }
+    }
+    println!("\njob:result {pairs}\n");
+
+    for kind in [
+        Failure::Crash,
+        Failure::Hang,
+        Failure::Nonsense,
+        Failure::HalfAnswer,
+    ] {
+        ensure!(failures.contains(&kind), "not noticed: {kind:?}");
+    }
+    ensure!(
+        right == JOBS,
+        "{right} of {JOBS} jobs have the right result"
+    );
+    ensure!(results == JOBS, "{JOBS} jobs, but {results} results");
+    let started = attempts.len();
+    let failed = failures.len();
+    println!(
+        "{started} workers started: {JOBS} at first, \
+         {failed} for those that failed"
+    );
+    println!("{JOBS} jobs, {results} results, {right} of them right");
+    Ok(())
+}
 
 #[derive(Parser)]
 #[command(about)]
 struct Args {
-    /// Worker processes at a time
-    #[arg(long, default_value_t = 3)]
-    #[arg(value_parser = value_parser!(u8).range(1..=8))]
-    workers: u8,
-    /// How often a job is handed out, before it is given up
+    /// How many workers may try a job
     #[arg(long, default_value_t = 5)]
     #[arg(value_parser = value_parser!(u8).range(1..=5))]
     attempts: u8,
-}
-
-struct Job {
-    number: u8,
-    attempt: u8, // 1 if it is handed out for the first time
-}
-
-/// A worker process, and the supervisor's ends of two pipes.
-struct Worker {
-    pid: Pid,
-    jobs: PipeWriter,
-    answers: PipeReader,
-}
-
-fn main() -> Result<()> {
-    let args = Args::parse();
-
-    // SIGCHLD tells a parent that a child has ended. If whoever starts this
-    // program ignores SIGCHLD, so does this program, and cannot wait for its
-    // children. So it sets the default.
-    // SAFETY: the default is set, not a function of this program.
-    unsafe { signal(Signal::SIGCHLD, SigHandler::SigDfl) }?;
-
-    let mut jobs: Vec<Job> = Vec::new();
-    for number in 1..=JOBS {
-        jobs.push(Job { number, attempt: 1 });
-    }
-    let mut workers: Vec<Worker> = Vec::new();
-    for _ in 0..args.workers {
-        workers.push(start_worker()?);
-    }
-    let mut started = workers.len();
-    let mut results: Vec<(u8, u16)> = Vec::new(); // a job, and its square
-    let mut failures: Vec<Failure> = Vec::new();
-
-    while !jobs.is_empty() {
-        // A round: the next jobs, at most as many as there are workers.
-        let count = jobs.len().min(workers.len());
-        let round: Vec<Job> = jobs.drain(..count).collect();
-
-        for (worker, job) in workers.iter_mut().zip(&round) {
-            // This fails if somebody else has killed the worker meanwhile. Then
-            // there is no answer below, and it is replaced there.
-            _ = worker.jobs.write_all(&[job.number, job.attempt]);
-        }
-        // Now all these workers work, and they have the same deadline. An
-        // answer that has come by then waits in its pipe until it is read.
-        let deadline = Instant::now() + PATIENCE;
-
-        for (worker, job) in workers.iter_mut().zip(&round) {
-            let answer = read_answer(worker, deadline)?;
-            if let Some(square) = square_in(&answer.text, job) {
-                results.push((job.number, square));
-                continue;
-            }
-            // The worker has failed: another one takes its place.
-            let status = end_worker(worker)?;
-            failures.push(Failure {
-                job: job.number,
-                worker: worker.pid,
-                answer,
-                status,
-            });
-            *worker = start_worker()?;
-            started += 1;
-            // The job is handed out again, in a later round.
-            if job.attempt < args.attempts {
-                jobs.push(Job {
-                    number: job.number,
-                    attempt: job.attempt + 1,
-                });
-            }
-        }
-    }
-    for worker in &workers {
-        end_worker(worker)?;
-    }
-
-    // The verdict demands: each way to fail was noticed, a worker was started
-    // for each that failed, and each job has one result, which is the right
-    // one.
-    // Only now: until here, a write to a dead worker shall be an error.
-    sigpipe::reset();
-    evidence::print(&failures)?;
-    evidence::judge(args.workers, started, &failures, &results)
-}
-
-fn start_worker() -> Result<Worker> {
-    let (job_reader, job_writer) = pipe()?;
-    let (answer_reader, answer_writer) = pipe()?;
-
-    // fork returns twice: in the supervisor, and in the new worker.
-    // SAFETY: there is no other thread. fork would not copy it, and a lock that
-    // it held would stay locked in the child.
-    let result = unsafe { fork() }.context("fork refused")?;
-    match result {
-        ForkResult::Child => {
-            // The ends of the supervisor. A worker waits for jobs as long as
-            // any process has the end for writing them open, even itself.
-            drop(job_writer);
-            drop(answer_reader);
-            work(job_reader, answer_writer) // never returns
-        }
-        ForkResult::Parent { child } => {
-            // Now only the worker has this end. If it dies, the kernel closes
-            // that, and the supervisor reads the end of the pipe: 0 bytes.
-            drop(answer_writer);
-            Ok(Worker {
-                pid: child,
-                jobs: job_writer,
-                answers: answer_reader,
-            })
-        }
-    }
-}
-
-/// Reads until there is a whole line, the worker is dead, or its time is over.
-fn read_answer(worker: &mut Worker, deadline: Instant) -> Result<Answer> {
-    let mut text = String::new();
-    let ending = loop {
-        // Half a line is no answer: "8 6" may be the beginning of "8 64\n".
-        if text.ends_with('\n') {
-            break Ending::WholeLine;
-        }
-        // poll waits until there is something to read, or the time is over.
-        // The deadline is for the whole line, not only for its first part.
-        let left = deadline.saturating_duration_since(Instant::now());
-        let pipe = PollFd::new(worker.answers.as_fd(), PollFlags::POLLIN);
-        let ready = poll(&mut [pipe], PollTimeout::try_from(left)?)?;
-        if ready == 0 {
-            break Ending::TimeOver;
-        }
-        let mut part = [0; 100];
-        let length = worker.answers.read(&mut part)?;
-        if length == 0 {
-            break Ending::PipeClosed; // the worker is dead
-        }
-        text += &String::from_utf8_lossy(&part[..length]);
-    };
-    Ok(Answer { text, ending })
-}
-
-/// The square in a line such as "8 64\n", if it is an answer to this job.
-fn square_in(line: &str, job: &Job) -> Option<u16> {
-    let (number, square) = line.strip_suffix('\n')?.split_once(' ')?;
-    if number != job.number.to_string() {
-        return None;
-    }
-    square.parse().ok()
-}
-
-/// Ends a worker, whatever it does. Returns how it ended.
-fn end_worker(worker: &Worker) -> Result<WaitStatus> {
-    kill(worker.pid, Signal::SIGKILL)?; // no effect if it is dead already
-    Ok(waitpid(worker.pid, None)?)
-}
-
-/// What a worker does: for each job it writes a line, unless it fails.
-fn work(mut jobs: PipeReader, mut answers: PipeWriter) -> ! {
-    // Only for a lecture: in 10 s a signal ends this process in any case.
-    // In a real program, remove it.
-    alarm::set(10);
-
-    let mut job = [0; 2];
-    while jobs.read_exact(&mut job).is_ok() {
-        let [number, attempt] = job;
-        let square = u16::from(number).pow(2);
-        match (number, attempt) {
-            (2, 1) => exit(101), // crashes: a panic has this exit code
-            (4, 1) => pause(),   // hangs: waits for a signal
-            (6, 1) => write(&mut answers, "six 36\n"), // nonsense
-            (8, 1) => {
-                write(&mut answers, "8 6"); // half of "8 64\n"
-                exit(101)
-            }
-            (10, 1) => {
-                write(&mut answers, "10 10"); // half of "10 100\n"
-                pause();
-            }
-            _ => write(&mut answers, &format!("{number} {square}\n")),
-        }
-    }
-    exit(0) // the supervisor is gone
-}
-
-fn write(answers: &mut PipeWriter, text: &str) {
-    if answers.write_all(text.as_bytes()).is_err() {
-        exit(1); // the supervisor is gone
-    }
 }
