@@ -31,7 +31,7 @@ SIDEWAYS = """[...document.querySelectorAll("*")].filter(each =>
     each.scrollWidth > each.clientWidth
     && (each === document.documentElement || /auto|scroll/.test(getComputedStyle(each).overflowX))
     && !each.matches("pre > code, .table-wrapper, nav *")).map(each => each.outerHTML.slice(0, 60))"""
-PLOTS = ["launch-cost", "nice-priority", "embarrassingly-parallel"]
+PLOTS = ["nice-priority", "embarrassingly-parallel"]
 
 
 def target_folder():

@@ -6,14 +6,11 @@ is an error which names the demo: a book with a gap would go unnoticed.
 
 import re
 
-UNITS = {"ns": 1e-9, "µs": 1e-6, "ms": 1e-3, "s": 1.0}
-DURATION = r"[\d.]+(?:ns|µs|ms|s)"
-
 # For each demo of the table "process or thread?": a line of its output, and how the table says it.
 SAID = {
     "launch-cost": [
         (r"^thread .* (\S+)  █", r"from \1 on for a thread"),
-        (r"^fork \(.* (\S+)  █", r"from \1 on for a fork"),
+        (r"^fork  .* (\S+)  █", r"from \1 on for a fork"),
         (r"^fork \+ exec python3 .* (\S+)  █", r"from \1 on for a Python"),
     ],
     "communication-cost": [
@@ -69,21 +66,6 @@ def on_one_core(demo):
             line = find(demo.name, r"^(\d+ threads: \S+ s = \S+ times \S+),", tried.text)[0]
             return [f"{line[1]}, on one core"]
     return []
-
-
-def seconds(duration):
-    """1.5 of "1.5s", 0.0015 of "1.5ms"."""
-    number, unit = re.fullmatch(r"([\d.]+)(\D+)", duration).groups()
-    return float(number) * UNITS[unit]
-
-
-def launches(text):
-    """launch-cost: (what is launched, its median, 10 % and 90 % quantile in seconds)."""
-    pattern = rf"^(\S.*?) +\d+ +({DURATION}) +({DURATION}) to ({DURATION}) +{DURATION}  █"
-    rows = []
-    for row in find("launch-cost", pattern, text):
-        rows.append((row[1], seconds(row[2]), seconds(row[3]), seconds(row[4])))
-    return rows
 
 
 def shares(text):

@@ -39,19 +39,6 @@ def data(rows):
     return "\n".join([*lines, "e", ""])
 
 
-def launch_cost(demo, _):
-    rows = figures.launches(demo.shown.text)
-    numbered = [(row, *launch) for row, launch in enumerate(reversed(rows))]
-    names = ", ".join(f"'{name}' {row}" for row, name, *_ in numbered)
-    script = "set logscale x\nset xlabel 'time of a launch: median, 10 to 90 %'\n"
-    script += f"set ytics ({names})\nset yrange [-0.5:{len(rows) - 0.5}]\nset format x '%.0s %cs'\n"
-    script += "set grid xtics; unset key\n"
-    script += f"plot '-' using 3:1:4:5 with xerrorbars pt 7 ps 1 lw 2 lc rgb '{COLOURS[0]}'\n"
-    script += data(numbered)
-    what = "; ".join(f"{name}: {median:.2g} s" for name, median, _, _ in rows)
-    return script, f"median time of a launch: {what}"
-
-
 def nice_priority(demo, _):
     rows = []
     for recording in [demo.shown, *demo.tried]:
@@ -104,7 +91,6 @@ CAPTIONS = {
 }
 
 PLOTS = {
-    "launch-cost": launch_cost,
     "nice-priority": nice_priority,
     "embarrassingly-parallel": speed_up,
 }
