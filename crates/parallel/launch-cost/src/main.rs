@@ -101,8 +101,9 @@ fn start_thread() -> Result<()> {
 /// function that never returns.
 fn start_process(child_main: fn() -> !) -> Result<()> {
     // fork returns twice: in the parent, and in the new child.
-    // SAFETY: there is no other thread. fork copies only the one that calls it,
-    // and a lock that another one holds would stay locked in the child.
+    // SAFETY: this process has one thread. fork copies only the thread that
+    // calls it, and a lock that another one held would stay locked in the
+    // child.
     let result = unsafe { fork() }.context("fork refused")?;
     let child = match result {
         ForkResult::Child => child_main(), // never returns
