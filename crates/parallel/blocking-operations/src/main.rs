@@ -1,9 +1,10 @@
 //! Blocking operations: threads that wait for answers wait at the same time.
 //!
 //! A read from the network may block: the thread sleeps until data arrive.
-//! Here a server on this machine answers each request after 100 ms. First one
-//! thread sends eight requests, each when it has the answer to the last one.
-//! Then several threads share eight requests, and each thread does the same.
+//! Here a server, some more threads of this program, answers each request after
+//! 100 ms. It can answer many requests at the same time. First one thread sends
+//! eight requests, one after another: it waits for each answer before it sends
+//! the next. Then several threads share eight requests.
 //!
 //! Predict:  8 threads share 8 requests: how many times 100 ms in all?
 //! Try:      cargo run -p blocking-operations -- --threads 2
@@ -57,7 +58,7 @@ fn main() -> Result<()> {
     judge(&alone, &together, args.threads, on_a_core)
 }
 
-/// Starts so many threads, which share the requests.
+/// Starts `threads` threads, which share the requests.
 fn send_all(server: SocketAddr, threads: u8) -> Result<Vec<Wait>> {
     let mut handles = Vec::new();
     for first in 0..threads {
@@ -133,6 +134,7 @@ fn cpu_time() -> Result<Duration> {
 /// waits for its answer.
 fn draw(alone: &[Wait], together: &[Wait]) {
     println!("Each answer takes {ANSWER_AFTER:?}. ▒ a thread waits for one.");
+    // The longer run fills 72 columns.
     let column = duration(alone).max(duration(together)) / 72;
     for waits in [alone, together] {
         println!();
@@ -152,7 +154,8 @@ fn duration(waits: &[Wait]) -> Duration {
     last.expect("a request") - waits[0].sent
 }
 
-/// How many threads waited at the same time, at most.
+/// How many threads waited at the same time, at most. That number grows when a
+/// request is sent, so it is enough to count at these moments.
 fn most_at_once(waits: &[Wait]) -> usize {
     let mut most = 0;
     for wait in waits {

@@ -32,9 +32,8 @@ const LIMIT: Duration = Duration::from_secs(1);
 fn script(job: u8, attempt: u8) -> &'static str {
     match (job, attempt) {
         (2, 1) => "exit 101", // crashes: a Rust panic has this exit code
-        // Hangs after half of "4 16\n": the shell waits for the program sleep.
-        // Only for a lecture: 5 s are longer than the limit, but both end soon
-        // even if the supervisor is killed.
+        // Hangs after half of "4 16\n". A real hang would never end; this one
+        // ends after 5 s, so that nothing stays if this program is killed.
         (4, 1) => "printf '4 1'; sleep 5; echo 6",
         (6, 1) => "echo six 36",  // nonsense
         (8, 1) => "printf '8 6'", // half of "8 64\n"
@@ -70,6 +69,7 @@ fn main() -> Result<()> {
     }
     let mut attempts: Vec<Attempt> = Vec::new();
     for supervisor in supervisors {
+        // expect: the thread did not panic. `?`: it could start its workers.
         let of_one_job = supervisor.join().expect("no panic")?;
         attempts.extend(of_one_job);
     }
@@ -94,10 +94,10 @@ fn supervise(job: u8, most: u8) -> Result<Vec<Attempt>> {
 
 /// Starts a worker, and returns when it has ended.
 ///
-/// What this does not do: it keeps all of an answer in memory, however long.
-/// Ctrl-C ends the supervisor alone: a worker is in another process group.
-/// A program that a worker has started is ended only if the worker is too late,
-/// and not if it has left the worker's process group, as with `setsid`.
+/// Its limits: a long answer fills the memory. Ctrl-C ends this program, but
+/// not its workers, which are in other process groups. What a worker leaves
+/// running in the background is ended only if the worker is too late. A number
+/// that is wrong is not noticed: `check` does not compute.
 fn run_worker(job: u8, attempt: u8) -> Result<Attempt> {
     let worker = Command::new("sh")
         .args(["-c", script(job, attempt)])
@@ -111,8 +111,9 @@ fn run_worker(job: u8, attempt: u8) -> Result<Attempt> {
         .context("cannot start sh")?;
     let pid = worker.id();
 
-    // Another thread reads the answer until no process has the pipe open for
-    // writing. Then it waits until the worker has ended.
+    // A program that the worker starts (here: sleep) inherits the pipe. Another
+    // thread reads until all of them have closed it. Then it waits until the
+    // worker has ended.
     let (sender, receiver) = channel();
     thread::spawn(move || sender.send(worker.wait_with_output()));
 
@@ -125,7 +126,8 @@ fn run_worker(job: u8, attempt: u8) -> Result<Attempt> {
         let group = Pid::from_raw(pid.cast_signed());
         _ = killpg(group, Signal::SIGKILL);
         // Now the thread sends the output, unless a process that has left the
-        // group still has the pipe open. So this wait has a limit, too.
+        // group still has the pipe open. So this wait has a limit, too: after
+        // that, this program gives up.
         received = receiver.recv_timeout(3 * LIMIT);
     }
     let output = received.context("killed, but its pipe is still open")?;
@@ -159,7 +161,7 @@ fn check(job: u8, output: &Output, in_time: bool) -> Result<u16, Failure> {
 }
 
 fn print_failures(attempts: &[Attempt]) {
-    println!("job  worker    it wrote    and ended by         failure");
+    println!("job  worker    it wrote    how it ended         failure");
     for attempt in attempts {
         if let Err(failure) = &attempt.result {
             let Attempt { job, worker, .. } = attempt;

@@ -3,9 +3,10 @@
 //! Memory comes in pages, mostly of 4 KiB. fork copies the page table, which
 //! says where each page is: the more pages, the longer that takes. The pages
 //! are not copied. Parent and child share them. When a process writes to a
-//! shared page, the kernel gives that process a copy of it: copy-on-write.
-//! In CPython a worker that reads an object writes to it, too: most objects
-//! count the references to them. The numbers in a NumPy array do not.
+//! shared page, the kernel gives that process a copy of it: copy-on-write. The
+//! other processes keep the old page.
+//! In CPython, even to read an object changes its reference counter, which is
+//! stored in most objects. The numbers in a NumPy array have no counters.
 //!
 //! Predict:  A parent loads 256 MiB, 4 workers overwrite 64 each: MiB in use?
 //! Try:      cargo run -p fork-then-load -- --mib 64
@@ -23,7 +24,8 @@ use nix::unistd::{ForkResult, fork};
 
 const WORKERS: usize = 4;
 
-/// The parent has no data. Each worker loads its part.
+/// The parent has no data. Each worker loads its part. Meter adds up the memory
+/// of parent and workers, a shared page once, while all of them still live.
 fn fork_then_load(bytes: usize) -> Result<Row> {
     let meter = Meter::start()?;
     let mut workers = Vec::new();
@@ -36,7 +38,9 @@ fn fork_then_load(bytes: usize) -> Result<Row> {
             ForkResult::Child => {
                 let mut part = load(bytes / WORKERS);
                 work(&mut part);
-                meter.wait_and_exit() // never returns, so meter may move
+                // This takes `meter` away. In a loop that is allowed, as the
+                // function never returns: the loop goes on in the parent alone.
+                meter.wait_and_exit()
             }
             ForkResult::Parent { child } => workers.push(child),
         }
@@ -78,7 +82,8 @@ fn work(part: &mut [u8]) {
 fn main() -> Result<()> {
     sigpipe::reset(); // `| head -1` ends this program quietly
     let args = Args::parse();
-    // Data and copies are twice the data. Other programs need memory, too.
+    // Data and copies are twice the data. It asks for four times as much, as
+    // other programs need memory, too.
     evidence::need_memory(4 * u64::from(args.mib))?; // or exits with 77
 
     let bytes = usize::from(args.mib) * 1024 * 1024;
@@ -90,7 +95,8 @@ fn main() -> Result<()> {
     let once = print_row("fork, then load", &fork_first, &args);
     let twice = print_row("load, then fork", &load_first, &args);
     println!(
-        "\nthe data is in memory {once:.2} times; loaded first, {twice:.2}"
+        "\nmemory in use, in times the data: loaded by the workers {once:.2}, \
+         loaded first {twice:.2}"
     );
     // The program itself needs a few MiB, so this is rounded.
     ensure!(once.round() == 1.0, "loaded by the workers: expected once");

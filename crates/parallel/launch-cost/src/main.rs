@@ -1,10 +1,9 @@
 //! Launch cost: how long it takes to start some work, and to see it finished.
 //!
-//! The work is a function that does nothing, so only the launch is measured.
-//! The cheapest way is to call the function. A pool has threads that wait for
-//! jobs, which are calls. Or a new thread calls the function, or a new process
-//! does, which fork makes as a copy of its parent. Or the new process calls
-//! exec, which replaces its program by another one that does nothing.
+//! The work is to do nothing, so only the launch and the end are measured. Five
+//! ways: call a function; give the call to a thread that waits for jobs (a
+//! pool); start a thread; copy this process (fork); copy it, and load another
+//! program into the copy (fork + exec).
 //!
 //! Predict:  How many function calls could run while one Python starts?
 //! Try:      cargo run --release -p launch-cost
@@ -33,6 +32,7 @@ fn main() -> Result<()> {
 
     // Processes first: fork is safe as long as there is no other thread.
     let of_python = LAUNCHES / 20;
+    // No `?` here: if there is no Python, the other rows are shown.
     let pythons = measure(of_python, || start_process(become_python));
     let execs = measure(LAUNCHES, || start_process(become_true))?;
     let forks = measure(LAUNCHES, || start_process(exit_at_once))?;
@@ -67,7 +67,10 @@ fn main() -> Result<()> {
          with exec {executed:.0}"
     );
     let order = [1.0, thread, forked, executed];
-    ensure!(order.is_sorted(), "the order is not as expected");
+    ensure!(
+        order.is_sorted(),
+        "expected: call, thread, fork, fork + exec"
+    );
     Ok(())
 }
 
@@ -114,11 +117,11 @@ fn start_process(child_main: fn() -> !) -> Result<()> {
     Ok(())
 }
 
-/// std::process::exit would first run what is registered for the end of the
-/// parent, and take longer. _exit only ends the process.
+/// exit would first clean up, and take longer: it writes, say, what is left in
+/// a copy of the parent's buffers. _exit only ends the process.
 fn exit_at_once() -> ! {
     do_nothing();
-    // SAFETY: it uses no memory of this process.
+    // SAFETY: a C function that takes a number and does not return.
     unsafe { _exit(0) }
 }
 
