@@ -26,7 +26,7 @@ SAID = {
     "fork-then-load": [(r"^((?:fork, then load|load, then fork): \d+ MiB in use)", r"\1")],
     "stacks-and-heap": [(r"^heap: +(.*)$", r"\1")],
     "embarrassingly-parallel": [
-        (r"^ +(\d+) +\S+ +\S+ +\d+ % +([\d.]+) ", r"\2 cores busy, threads: \1"),
+        (r"^ +(\d+) +[\d.]+ +([\d.]+)  \d+ to \d+$", r"\2 times as fast, threads: \1"),
     ],
     "blocking-operations": [(r"^(\d+ threads?: \S+ s = \S+ times \S+),", r"\1")],
     "python-gil": [
@@ -77,7 +77,7 @@ def shares(text):
 def speed_ups(name, text):
     """(threads, how many times as fast as one thread): of a demo that computes, or of one that waits."""
     if name == "embarrassingly-parallel":
-        rows = find(name, r"^ +(\d+) +[\d.]+ +([\d.]+) +\d+ % ", text)
+        rows = find(name, r"^ +(\d+) +[\d.]+ +([\d.]+)  \d+ to \d+$", text)
         return [(int(row[1]), float(row[2])) for row in rows]
     if name == "openmp-reduction":
         threads = find(name, r"^(\d+) threads +[\d.]+ ", text)[0][1]

@@ -1,132 +1,74 @@
 //! Embarrassingly parallel: the work splits into jobs, and no job needs
 //! anything of another one.
 //!
-//! The data are 100 measurements of the speed of light. A bootstrap finds out
-//! how sure their median is. It draws one of the 100 values at random, and does
-//! so 100 times: that is a resample. It makes thousands of resamples, and takes
-//! the median of each. The result is an interval, from low to high: it holds
-//! the middle 95 % of these medians.
-//! A job makes 100 resamples. A thread pool has a queue of jobs, and a number
-//! of threads. A thread that is free takes the next job.
+//! The data are 100 measurements of the speed of light. How sure is their
+//! median? A resample is 100 of these values, drawn at random: some come twice,
+//! some not at all. A bootstrap makes 5000 resamples, and takes the median of
+//! each. The middle 95 % of these medians lie in an interval: that is the
+//! answer. A job makes 50 of the resamples.
 //!
 //! Predict:  With twice the threads: half the time? And the same interval?
 //! Try:      cargo run --release -p embarrassingly-parallel
-//! Try:      cargo run -p embarrassingly-parallel -- --resamples 1000
+//! Try:      cargo run -p embarrassingly-parallel -- --threads 8
 //! See also: pipeline-stages, where the work does not split into equal jobs.
 
-mod evidence;
-
 use std::sync::mpsc::channel;
-use std::time::{Duration, Instant};
+use std::thread;
+use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::{Parser, value_parser};
-use evidence::{Measurement, Row};
+use fastrand::Rng;
 use threadpool::ThreadPool;
 
-/// Many, so that a job takes much longer than handing it out takes. But not so
-/// many that some threads have no job left while others work for long.
-const RESAMPLES_PER_JOB: u32 = 100;
+/// Many jobs, so that no thread is without a job while others work for long.
+/// Long jobs, so that a job takes much longer than handing it out takes.
+const JOBS: u64 = 100;
+const RESAMPLES_PER_JOB: u64 = 50;
 
-/// The bootstrap is repeated until the CPU time of all threads, divided by
-/// their number, is this long. The fastest bootstrap counts: something else may
-/// have run on the cores during a slower one.
-const MEASURE_FOR: Duration = Duration::from_millis(400);
+/// How often each number of threads does the bootstrap. The fastest one counts:
+/// something else may have run on the computer during a slower one.
+const ROUNDS: u8 = 3;
 
-#[derive(Parser)]
-#[command(about)]
-struct Args {
-    /// Resamples, in full hundreds
-    #[arg(long, default_value_t = 10_000)]
-    #[arg(value_parser = value_parser!(u32).range(1000..=1_000_000))]
-    resamples: u32,
-}
-
-/// From low to high, in km/s above 299,000.
-#[derive(Clone, Copy, PartialEq)]
-struct Interval {
-    low: u16,
-    high: u16,
-}
-
-fn main() -> Result<()> {
-    sigpipe::reset();
-    let args = Args::parse();
-    let jobs = args.resamples / RESAMPLES_PER_JOB;
-    let cores = evidence::cores_of_this_process()?;
-    // A limit may forbid so many threads, and then the pool would panic.
-    evidence::check_that_threads_start(cores)?;
-
-    let mut pool = ThreadPool::new(1);
-    let mut threads = 1;
-    let mut rows: Vec<Row> = Vec::new();
-    loop {
-        pool.set_num_threads(threads); // starts those that are missing
-        let mut measurement = Measurement::begin()?;
-        while !measurement.is_long_enough(threads)? {
-            let begin = Instant::now();
-            let interval = bootstrap(&pool, jobs);
-            measurement.add(interval, begin.elapsed());
-        }
-        rows.push(measurement.end(threads)?);
-        evidence::print_last(&rows);
-
-        if threads == cores {
-            break;
-        }
-        threads = cores.min(2 * threads);
-    }
-
-    // A thread wants a core while it computes on it, and while it has to wait
-    // for it. So other programs make no difference, as they do to the time.
-    // The verdict demands: every bootstrap gave the same interval, and several
-    // threads wanted more than 1.2 times as many cores as one thread. It is not
-    // 2 times: a thread that waits for its next job wants no core.
-    evidence::judge(&rows)
-}
-
-/// Hands out the jobs, and puts together what they give.
-fn bootstrap(pool: &ThreadPool, jobs: u32) -> Interval {
+/// Hands out the jobs, and collects the medians that they give. Returns, too,
+/// how many jobs were under way at once, at most.
+fn bootstrap(pool: &ThreadPool) -> (Vec<u16>, usize) {
     let (sender, receiver) = channel();
-    for number in 0..jobs {
+    for number in 0..JOBS {
         let sender = sender.clone();
         // Puts the job into the queue, for any thread of the pool.
         pool.execute(move || {
             let medians = job(number);
-            sender.send(medians).expect("it is received below");
+            sender.send(medians).unwrap();
         });
     }
-    // The loop below ends when all senders are dropped. Each job drops its own
-    // when it ends. This is the one that is left.
+    // The loop below ends when all senders are dropped. Each job has a sender
+    // of its own, and drops it at its end. This one is left.
     drop(sender);
 
-    let mut medians: Vec<u16> = Vec::new();
-    for of_a_job in receiver {
-        medians.extend(of_a_job); // in the order in which the jobs end
+    let mut medians = Vec::new();
+    let mut at_once = 0;
+    for medians_of_job in receiver {
+        medians.extend(medians_of_job); // in the order in which the jobs end
+        let under_way = pool.active_count(); // jobs begun and not yet ended
+        at_once = at_once.max(under_way);
     }
     medians.sort_unstable(); // now it makes no difference which was first
-
-    // Leaves out 2.5 %, which is 1 in 40, at each end.
-    let left_out = medians.len() / 40;
-    Interval {
-        low: medians[left_out],
-        high: medians[medians.len() - 1 - left_out],
-    }
+    (medians, at_once)
 }
 
 /// What a thread does for a job: it makes resamples, and gives their medians.
 /// They depend on nothing but the job's number. So it makes no difference
 /// which thread does which job, or when.
-fn job(number: u32) -> Vec<u16> {
-    // Random numbers are made from this state. The large factor makes it
-    // different enough from the states of other jobs.
-    let mut state = u64::from(number).wrapping_mul(0xD6E8_FEB8_6659_FD93);
+fn job(number: u64) -> Vec<u16> {
+    // The seed decides which random numbers come. Those of the seeds 1, 2, 3
+    // are correlated. So fork draws a random number, which is the next seed.
+    let mut random = Rng::with_seed(number).fork();
     let mut medians = Vec::new();
     for _ in 0..RESAMPLES_PER_JOB {
         let mut resample = [0; 100];
         for value in &mut resample {
-            let place = random(&mut state) % 100;
-            *value = SPEED_OF_LIGHT[place as usize];
+            *value = SPEED_OF_LIGHT[random.usize(..100)];
         }
         resample.sort_unstable();
         medians.push((resample[49] + resample[50]) / 2);
@@ -134,13 +76,71 @@ fn job(number: u32) -> Vec<u16> {
     medians
 }
 
-/// SplitMix64, of Steele, Lea and Flood, OOPSLA 2014.
-fn random(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-    let mut bits = *state;
-    bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    bits ^ (bits >> 31)
+fn main() -> Result<()> {
+    sigpipe::reset(); // `| head -1` ends this program quietly
+    let args = Args::parse();
+    let here = thread::available_parallelism()?;
+    println!("{JOBS} jobs; threads that can run at once here: {here}\n");
+    println!("threads  seconds  speed-up  interval, km/s");
+
+    let expected = bootstrap_without_threads();
+    let mut times = Vec::new();
+    let mut most_at_once = 0;
+    for threads in 1..=args.threads {
+        // A pool has a number of threads, and a queue of jobs. A thread that is
+        // free takes the next job.
+        let pool = ThreadPool::new(threads.into());
+        let mut fastest = f64::INFINITY;
+        let mut interval = String::new();
+        for _ in 0..ROUNDS {
+            let begin = Instant::now();
+            let (medians, at_once) = bootstrap(&pool);
+            fastest = fastest.min(begin.elapsed().as_secs_f64());
+            most_at_once = most_at_once.max(at_once);
+            interval = interval_of(&medians);
+            ensure!(medians == expected, "{threads} threads: other medians");
+        }
+        times.push(fastest);
+        let speed_up = times[0] / fastest;
+        println!("{threads:>7}{fastest:>9.3}{speed_up:>10.2}  {interval}");
+    }
+    ensure!(most_at_once > 1, "only one job was under way at any time");
+
+    println!("\nseconds: of the fastest of {ROUNDS} bootstraps");
+    println!("speed-up: how many times as fast as 1 thread\n");
+    println!("jobs under way at once, at most: {most_at_once}");
+    let most = args.threads;
+    let count = expected.len();
+    println!("with 1 to {most} threads the same {count} medians as without");
+    Ok(())
+}
+
+/// One job after the other, done by the thread that calls this.
+fn bootstrap_without_threads() -> Vec<u16> {
+    let mut medians = Vec::new();
+    for number in 0..JOBS {
+        medians.extend(job(number));
+    }
+    medians.sort_unstable();
+    medians
+}
+
+/// The middle 95 %: leaves out 2.5 %, which is 1 in 40, at each end.
+fn interval_of(medians: &[u16]) -> String {
+    let left_out = medians.len() / 40;
+    let middle = &medians[left_out..medians.len() - left_out];
+    let low = 299_000 + u32::from(middle[0]);
+    let high = 299_000 + u32::from(middle[middle.len() - 1]);
+    format!("{low} to {high}")
+}
+
+#[derive(Parser)]
+#[command(about)]
+struct Args {
+    /// Threads of the largest pool
+    #[arg(long, default_value_t = 4)]
+    #[arg(value_parser = value_parser!(u8).range(4..=16))]
+    threads: u8,
 }
 
 /// In km/s above 299,000, measured by A. A. Michelson in 1879. From S. M.
