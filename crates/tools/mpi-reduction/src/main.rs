@@ -1,22 +1,100 @@
 //! MPI: processes that share no memory add up what each one computed.
 //!
-//! MPI is the Message Passing Interface. Its program mpirun starts the same
-//! program several times, on one computer or on many. Each of these processes
-//! is a rank, and has a number. Here the ranks share the steps of a sum, which
-//! is pi. A reduce then adds up what the ranks have: many numbers become one.
+//! MPI is the Message Passing Interface. Its program mpirun starts a program
+//! several times, on one computer or on many. Each of these processes has a
+//! number, its rank: 0, 1, 2 ... Here each one computes a part of a sum, and
+//! the whole sum is pi. A reduce adds up the parts: many numbers become one.
 //!
-//! Predict:  Some ranks add up pi. How many of them know it in the end?
+//! Predict:  Two processes add up pi. How many of them know it in the end?
 //! Try:      cargo run -p mpi-reduction -- --ranks 4
-//! Try:      cargo run -p mpi-reduction -- --ranks 1   # alone: no messages
 //! Try:      sudo scripts/mpi-hosts.sh   # two hosts; needs the repository
 //! See also: openmp-reduction, the same sum by threads, which share memory.
 
 mod evidence;
 
-use anyhow::{Context, Result};
+use std::f64::consts::PI;
+
+use anyhow::{Context, Result, ensure};
 use clap::{Parser, value_parser};
 use mpi::collective::SystemOperation;
+use mpi::topology::SimpleCommunicator;
 use mpi::traits::{Communicator, Root};
+use nix::unistd::alarm;
+
+/// Steps of the sum.
+const STEPS: u64 = 10_000_000;
+
+fn main() -> Result<()> {
+    sigpipe::reset(); // `| head -1` ends this program quietly
+    let args = Args::parse();
+    if !evidence::has_a_rank() {
+        // mpirun did not start this process. exec: mpirun takes its place, and
+        // starts this program RANKS times, with the same arguments.
+        return evidence::become_mpirun(args.ranks);
+    }
+
+    // From here on, every process runs these lines, each in its own memory.
+
+    // Only for a lecture: in 10 s a signal ends this process in any case.
+    // In a real program, remove it.
+    alarm::set(10);
+
+    // MPI ends when `universe` is dropped, at the end of main.
+    let universe = mpi::initialize().context("MPI does not start")?;
+    let world = universe.world(); // all processes that mpirun has started
+    evidence::ensure_not_alone(&world, args.ranks)?;
+    let rank = world.rank() as u64;
+    let ranks = world.size() as u64;
+
+    // The rank of a process decides which steps it computes.
+    let first = STEPS * rank / ranks;
+    let end = STEPS * (rank + 1) / ranks;
+    let part = area(first, end);
+    let sum = reduce(&world, part);
+
+    // How many processes know pi now? Each gives 1 or 0 to another reduce.
+    let off = (sum - PI).abs();
+    let knows = if off < 1e-9 { 1.0 } else { 0.0 };
+    let knowing = reduce(&world, knows);
+
+    let heading = "  first step     area of its part  sum, after a reduce";
+    let numbers = format!("{first:>12}{part:>21.12}{sum:>21.12}");
+    evidence::print_table(&world, heading, &numbers)?;
+
+    if rank > 0 {
+        return Ok(());
+    }
+    ensure!(off < 1e-9, "the parts make {sum}: off pi by {off:.0e}");
+    ensure!(knowing == 1.0, "{knowing} processes know pi, not one");
+    println!("sum on rank 0: {sum:.12}, off pi by {off:.0e}");
+    println!("processes: {ranks}, of which know pi: {knowing}");
+    Ok(())
+}
+
+/// The area under 4 / (1 + x²), where x goes from 0 to 1 in STEPS steps. All
+/// of it is pi. This adds up rectangles: from step `first` to before `end`.
+fn area(first: u64, end: u64) -> f64 {
+    let width = 1.0 / STEPS as f64;
+    let mut area = 0.0;
+    for step in first..end {
+        let x = (step as f64 + 0.5) * width;
+        area += 4.0 / (1.0 + x * x) * width;
+    }
+    area
+}
+
+/// Each process gives a number, MPI adds up, and rank 0 gets the sum. All
+/// processes have to take part. On the other ranks the sum stays 0.
+fn reduce(world: &SimpleCommunicator, number: f64) -> f64 {
+    let root = world.process_at_rank(0);
+    let mut sum = 0.0;
+    if world.rank() == 0 {
+        root.reduce_into_root(&number, &mut sum, SystemOperation::sum());
+    } else {
+        root.reduce_into(&number, SystemOperation::sum());
+    }
+    sum
+}
 
 #[derive(Parser)]
 #[command(about)]
@@ -25,67 +103,4 @@ struct Args {
     #[arg(long, default_value_t = 2)]
     #[arg(value_parser = value_parser!(u8).range(1..=16))]
     ranks: u8,
-    /// Rectangles under the curve
-    #[arg(long, default_value_t = 10_000_000)]
-    #[arg(value_parser = value_parser!(u64).range(1000..=1_000_000_000))]
-    steps: u64,
-}
-
-fn main() -> Result<()> {
-    sigpipe::reset();
-    let args = Args::parse();
-    if !evidence::is_a_rank() {
-        // mpirun -n RANKS starts this program again, RANKS times, with the same
-        // arguments. When all have ended, this first process ends, too.
-        return evidence::run_mpirun(args.ranks);
-    }
-
-    // From here on, every rank runs these lines, each in its own memory.
-    evidence::die_if_mpirun_dies()?;
-    // MPI ends when `universe` is dropped, at the end of main.
-    let universe = mpi::initialize().context("MPI does not start")?;
-    let world = universe.world(); // all ranks that mpirun has started
-    evidence::check_that_none_is_missing(&world, args.ranks)?;
-    let rank = world.rank() as u64; // 0, 1, 2 ...
-    let ranks = world.size() as u64;
-
-    // A rank's number decides which steps it computes.
-    let first = args.steps * rank / ranks;
-    let end = args.steps * (rank + 1) / ranks;
-    let part = area(first, end, args.steps);
-
-    // The reduce: each rank gives its part, MPI adds up, rank 0 gets the sum.
-    // All ranks have to take part. On the others `sum` stays 0.
-    let root = world.process_at_rank(0);
-    let mut sum = 0.0;
-    if rank == 0 {
-        root.reduce_into_root(&part, &mut sum, SystemOperation::sum());
-    } else {
-        root.reduce_into(&part, SystemOperation::sum());
-    }
-
-    // All ranks send rank 0 what they have, and it prints that. Then a message
-    // goes to the last rank and back, many times: how long does one way take?
-    let rows = evidence::table(&world, first, part, sum)?;
-    let cost = evidence::ping_pong(&world);
-
-    if rank > 0 {
-        return Ok(());
-    }
-    // No two ranks may have the same host and PID. Rank 0's sum must differ
-    // from pi by less than 0.000001, and no other rank may have it. The time of
-    // a message is only printed.
-    evidence::judge(&rows, cost)
-}
-
-/// The area under 4 / (1 + x²), where x goes from 0 to 1 in `steps` steps. All
-/// of it is pi. This adds up rectangles: from step `first` to before `end`.
-fn area(first: u64, end: u64, steps: u64) -> f64 {
-    let width = 1.0 / steps as f64;
-    let mut area = 0.0;
-    for step in first..end {
-        let x = (step as f64 + 0.5) * width;
-        area += 4.0 / (1.0 + x * x) * width;
-    }
-    area
 }
