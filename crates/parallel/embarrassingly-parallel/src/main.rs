@@ -4,13 +4,13 @@
 //! The data are 100 measurements of the speed of light. How sure is their
 //! median? A resample is 100 of these values, drawn at random: some come twice,
 //! some not at all. A bootstrap makes 5000 resamples, and takes the median of
-//! each. The middle 95 % of these medians lie in an interval: that is the
-//! answer. A job makes 50 of the resamples.
+//! each. The middle 95 % of these medians lie in an interval: that is how sure
+//! the median is. A job makes 50 of the resamples.
 //!
 //! Predict:  With twice the threads: half the time? And the same interval?
 //! Try:      cargo run --release -p embarrassingly-parallel
 //! Try:      cargo run -p embarrassingly-parallel -- --threads 8
-//! See also: pipeline-stages, where the work does not split into equal jobs.
+//! See also: pipeline-stages, where each thread does one step of every job.
 
 use std::sync::mpsc::channel;
 use std::thread;
@@ -21,8 +21,8 @@ use clap::{Parser, value_parser};
 use fastrand::Rng;
 use threadpool::ThreadPool;
 
-/// Many jobs, so that no thread is without a job while others work for long.
-/// Long jobs, so that a job takes much longer than handing it out takes.
+/// With too few jobs, some threads have none at the end. With too short jobs,
+/// to hand them out costs more than to do them.
 const JOBS: u64 = 100;
 const RESAMPLES_PER_JOB: u64 = 50;
 
@@ -42,8 +42,8 @@ fn bootstrap(pool: &ThreadPool) -> (Vec<u16>, usize) {
             sender.send(medians).unwrap();
         });
     }
-    // The loop below ends when all senders are dropped. Each job has a sender
-    // of its own, and drops it at its end. This one is left.
+    // The loop below ends when all senders are dropped. Each job drops its own
+    // sender at its end. This is the first one, of which theirs are copies.
     drop(sender);
 
     let mut medians = Vec::new();
@@ -62,7 +62,8 @@ fn bootstrap(pool: &ThreadPool) -> (Vec<u16>, usize) {
 /// which thread does which job, or when.
 fn job(number: u64) -> Vec<u16> {
     // The seed decides which random numbers come. Those of the seeds 1, 2, 3
-    // are correlated. So fork draws a random number, which is the next seed.
+    // would be somewhat alike (correlated). So fork draws one number, and makes
+    // another generator with that as its seed.
     let mut random = Rng::with_seed(number).fork();
     let mut medians = Vec::new();
     for _ in 0..RESAMPLES_PER_JOB {

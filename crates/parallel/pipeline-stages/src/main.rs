@@ -5,9 +5,9 @@
 //! works on a later one. Between two stages is a channel, which is a queue: one
 //! thread sends, another thread receives.
 //!
-//! Predict:  10 sentences, 40, 80 and 20 ms each in 3 stages: how long in all?
+//! Predict:  10 sentences, each 40, then 80, then 20 ms in a stage: how long?
 //! Try:      cargo run -p pipeline-stages -- --split 20   # which one decides?
-//! See also: embarrassingly-parallel, where the work splits into equal jobs.
+//! See also: embarrassingly-parallel, where each thread does whole jobs.
 
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, sleep};
@@ -28,8 +28,8 @@ const TIME_TO_COUNT: Duration = Duration::from_millis(20);
 /// a fast stage cannot fill the memory: this is called back-pressure.
 const BOUND: usize = 2;
 
-/// The first stage gets one sentence after the other. Returns when it worked on
-/// each of them, as all stages do.
+/// The first stage gets one sentence after the other. As each stage does, it
+/// returns from when to when it worked on each of them.
 fn read(to_split: &SyncSender<String>) -> Vec<Span> {
     let mut spans = Vec::new();
     for sentence in TEXT.lines() {
@@ -47,7 +47,8 @@ fn split(
     time_to_split: Duration,
 ) -> Vec<Span> {
     let mut spans = Vec::new();
-    // Waits while the channel is empty. Ends when the sender is dropped, too.
+    // Waits while the channel is empty. When the sender is dropped, too, the
+    // loop ends.
     for sentence in sentences {
         spans.push(work_for(time_to_split));
         to_count.send(words_of(&sentence)).unwrap();
@@ -117,7 +118,8 @@ fn words_of(text: &str) -> Vec<String> {
     words
 }
 
-/// A line of the picture. In each column is the sentence worked on, or nothing.
+/// A line of the picture. A column is 20 ms: the number of the sentence, or a
+/// space while the stage waits.
 fn draw(stage: &str, spans: &[Span], start: Instant) {
     let column = |time: Instant| (time - start).as_millis() as usize / 20;
     let mut line = String::new();
@@ -152,7 +154,7 @@ fn judge(counted: usize, took: Duration, stages: [&[Span]; 3]) -> Result<()> {
     ensure!(counted == expected, "{counted} words, not {expected}");
     ensure!(
         took < (busiest + together) / 2,
-        "the pipeline took nearly as long as all its stages together"
+        "the pipeline took nearer to as long as all its stages together"
     );
     Ok(())
 }

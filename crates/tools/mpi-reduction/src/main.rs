@@ -28,15 +28,15 @@ fn main() -> Result<()> {
     sigpipe::reset(); // `| head -1` ends this program quietly
     let args = Args::parse();
     if !evidence::has_a_rank() {
-        // mpirun did not start this process. exec: mpirun takes its place, and
-        // starts this program RANKS times, with the same arguments.
+        // mpirun did not start this process. So it becomes mpirun (by exec),
+        // which starts this program --ranks times, with the same arguments.
         return evidence::become_mpirun(args.ranks);
     }
 
     // From here on, every process runs these lines, each in its own memory.
 
-    // Only for a lecture: in 10 s a signal ends this process in any case.
-    // In a real program, remove it.
+    // Only for a lecture: if a process fails, the others may wait for it, but
+    // in 10 s a signal ends them. In a real program, remove it.
     alarm::set(10);
 
     // MPI ends when `universe` is dropped, at the end of main.
@@ -72,7 +72,8 @@ fn main() -> Result<()> {
 }
 
 /// The area under 4 / (1 + x²), where x goes from 0 to 1 in STEPS steps. All
-/// of it is pi. This adds up rectangles: from step `first` to before `end`.
+/// of it is pi. This adds up rectangles, from step `first` on; `end` is the
+/// first that is left out.
 fn area(first: u64, end: u64) -> f64 {
     let width = 1.0 / STEPS as f64;
     let mut area = 0.0;
@@ -83,8 +84,9 @@ fn area(first: u64, end: u64) -> f64 {
     area
 }
 
-/// Each process gives a number, MPI adds up, and rank 0 gets the sum. All
-/// processes have to take part. On the other ranks the sum stays 0.
+/// Each process gives a number, MPI adds up, and one gets the sum: the root,
+/// here rank 0. All processes have to take part. On the others, MPI does not
+/// touch `sum`: it stays 0.
 fn reduce(world: &SimpleCommunicator, number: f64) -> f64 {
     let root = world.process_at_rank(0);
     let mut sum = 0.0;

@@ -1,14 +1,14 @@
 //! Sharded data: each rank keeps its own rows, and only the gradient travels.
 //!
 //! MPI's mpirun starts several processes, on one computer or on many. Each has
-//! a number, its rank, and keeps a shard: rows that no other process has. Many
-//! computers hold more rows than one. Together the ranks fit one line to all
-//! rows, y = b0 + b1 x, in steps. In each step a rank computes the gradient of
-//! its own rows: how fast their error grows with b0 and with b1. An all-reduce
-//! adds up these gradients, and gives every rank the total. All ranks then
-//! change b0 and b1 a little, so that the error of all rows shrinks.
+//! a number, its rank, and keeps a shard: rows that no other process has. So
+//! the data can be larger than the memory of one computer. Together the
+//! processes fit one line to all rows, y = b0 + b1 x, in steps. In each step,
+//! each computes the gradient of its own rows: how fast their error grows with
+//! b0 and with b1. An all-reduce adds up these gradients, and gives all of them
+//! the total, by which they change b0 and b1.
 //!
-//! Predict:  A rank keeps 1.6 MB of rows. How many bytes does it contribute?
+//! Predict:  A rank keeps 1.6 MB of rows. What does it send in 40 steps?
 //! Try:      cargo run -p mpi-sharded-regression -- --rows-per-rank 1000000
 //! Try:      cargo run -p mpi-sharded-regression -- --ranks 4
 //! See also: mpi-reduction, where one rank gets the sum.
@@ -31,22 +31,22 @@ struct Row {
 const B0: f64 = 3.0;
 const B1: f64 = -2.0;
 const STEPS: u32 = 40;
-/// In a step, the line changes by the mean gradient of a row times this.
+/// In a step, b0 and b1 change by this times the mean gradient, downwards.
 const RATE: f64 = 1.5;
 
 fn main() -> Result<()> {
     sigpipe::reset(); // `| head -1` ends this program quietly
     let args = Args::parse();
     if !evidence::has_a_rank() {
-        // mpirun did not start this process. exec: mpirun takes its place, and
-        // starts this program RANKS times, with the same arguments.
+        // mpirun did not start this process. So it becomes mpirun (by exec),
+        // which starts this program --ranks times, with the same arguments.
         return evidence::become_mpirun(args.ranks);
     }
 
     // From here on, every process runs these lines, each in its own memory.
 
-    // Only for a lecture: in 10 s a signal ends this process in any case.
-    // In a real program, remove it.
+    // Only for a lecture: if a process fails, the others may wait for it, but
+    // in 10 s a signal ends them. In a real program, remove it.
     alarm::set(10);
 
     // MPI ends when `universe` is dropped, at the end of main.
@@ -77,8 +77,8 @@ fn main() -> Result<()> {
         b1 -= RATE * total[1] / all_rows;
     }
 
-    // The gradients of the last step. At the best line for all rows, the total
-    // is 0. For the rows of one rank alone, another line is the best.
+    // At the best line for all rows, the total of the gradients is 0. There a
+    // rank's own is not 0: for its own rows alone, another line is the best.
     let own_per_row = length(own) / shard.len() as f64;
     let total_per_row = length(total) / all_rows;
 
@@ -105,15 +105,16 @@ fn main() -> Result<()> {
     }
     print!("\ngradient per row: rank 0's own {own_per_row:.1e}, ");
     println!("of all rows {total_per_row:.1e}");
-    println!("each rank held {held} bytes, and contributed {contributed}");
+    print!("rank 0 held {held} bytes, and contributed {contributed}: ");
+    println!("{STEPS} steps, 2 numbers each");
     Ok(())
 }
 
 /// In a real program a rank would read its rows from a file. Here a row is
 /// made from its number: row 7 is the same, whichever rank makes it.
 fn make_row(number: u64) -> Row {
-    // The random numbers of seeds 7 and 8 depend on each other. `fork` makes a
-    // generator whose seed is a random number.
+    // Random numbers of the seeds 7 and 8 would be somewhat alike (correlated).
+    // So fork draws one number, and makes another generator with that as seed.
     let mut random = Rng::with_seed(number).fork();
     let x = 2.0 * random.f64() - 1.0; // from -1 to 1
     let noise = 2.0 * random.f64() - 1.0;

@@ -44,7 +44,9 @@ fn check(output: &Output, ranks: usize, rows_per_rank: usize) -> [f64; 2] {
     let total = lines[ranks + 5].strip_prefix(&start).unwrap();
     let total: f64 = total.parse().unwrap();
     assert!(total < 1e-6, "{text}");
-    let last = format!("each rank held {held} bytes, and contributed 640");
+    let last = format!(
+        "rank 0 held {held} bytes, and contributed 640: 40 steps, 2 numbers each"
+    );
     assert_eq!(lines[ranks + 6], last);
     found
 }
