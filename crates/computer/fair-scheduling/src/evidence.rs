@@ -50,10 +50,10 @@ pub fn print_and_judge(
          █: had it for most of {CELL_MS} ms, ░: for less"
     );
     let title = format!(" the first {} ms ", CELLS as u64 * CELL_MS);
-    println!("    PID      CPU   share  lost ├{title:─^48}┤");
+    println!("    PID      CPU   share lost ├{title:─^48}┤");
     for row in rows {
         println!(
-            "{:>7}{:>6.0} ms{:>6.1} %{:>6} {}",
+            "{:>7}{:>6.0} ms{:>6.1} %{:>5} {}",
             row.child,
             row.cpu_time * 1000.0,
             100.0 * row.cpu_time / sum,

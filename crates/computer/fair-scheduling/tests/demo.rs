@@ -35,7 +35,7 @@ fn rows(output: &Output) -> Vec<Row> {
             panic!("{text}")
         };
         let pid = pid.to_string();
-        let picture = line.chars().skip(31).collect();
+        let picture = line.chars().skip(30).collect();
         Row {
             pid,
             cpu,

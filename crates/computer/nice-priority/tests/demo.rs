@@ -56,7 +56,7 @@ fn the_nicer_child_gets_what_its_weight_predicts() {
         assert!((all - sum).abs() < 0.01, "{text}");
         assert!(all <= passed && passed >= 1.0, "{text}");
         // It goes on, second after second, until they had half a second.
-        assert!(all < 1.7 && (all > 0.5 || passed >= 8.0), "{text}");
+        assert!(all < 1.7 && (all >= 0.5 || passed >= 8.0), "{text}");
         let apart = (second[5] - share).abs();
         let [_, got, predicted, points] = numbers(last[1])[..] else {
             panic!("{text}")

@@ -53,7 +53,7 @@ fn main() -> Result<()> {
 
     println!(
         "segment  one byte at     \
-         its line of /proc/self/maps                    its writer"
+         its line of /proc/self/maps                    writer"
     );
     let mut dead = Vec::new();
     for (segment, address) in bytes {

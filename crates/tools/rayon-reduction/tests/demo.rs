@@ -1,4 +1,4 @@
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 
 const DEMO: &str = env!(concat!("CARGO_BIN_EXE_", env!("CARGO_PKG_NAME")));
 
@@ -76,7 +76,7 @@ fn one_cpu_shows_the_threads_too() {
 fn the_kernel_sees_the_threads() {
     let mut demo = Command::new(DEMO)
         .args(["--threads", "4"])
-        .stdout(Stdio::null())
+        .stdout(std::process::Stdio::null())
         .spawn()
         .unwrap();
     let tasks = format!("/proc/{}/task", demo.id());
