@@ -52,22 +52,28 @@ fn the_same_order_ends() {
 /// and wait for a lock or sleep most of the time.
 #[test]
 fn the_kernel_lists_both_threads() {
-    let mut demo = Command::new(DEMO)
-        .arg("--same-order")
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let tasks = format!("/proc/{}/task", demo.id());
-    let mut most = 0;
-    while demo.try_wait().unwrap().is_none() {
-        let mut named = 0;
-        for task in fs::read_dir(&tasks).into_iter().flatten().flatten() {
-            let name = fs::read_to_string(task.path().join("comm"));
-            if name.is_ok_and(|name| name.starts_with("thread ")) {
-                named += 1;
+    // On a busy machine a look may come too late: then once more.
+    for _ in 0..20 {
+        let mut demo = Command::new(DEMO)
+            .arg("--same-order")
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let tasks = format!("/proc/{}/task", demo.id());
+        let mut most = 0;
+        while demo.try_wait().unwrap().is_none() {
+            let mut named = 0;
+            for task in fs::read_dir(&tasks).into_iter().flatten().flatten() {
+                let name = fs::read_to_string(task.path().join("comm"));
+                if name.is_ok_and(|name| name.starts_with("thread ")) {
+                    named += 1;
+                }
             }
+            most = most.max(named);
         }
-        most = most.max(named);
+        if most == 2 {
+            return;
+        }
     }
-    assert_eq!(most, 2);
+    panic!("not all threads were seen in 20 runs");
 }

@@ -47,15 +47,21 @@ fn as_many_are_inside_as_there_are_permits_and_never_more() {
 #[cfg(target_os = "linux")]
 #[test]
 fn the_threads_exist() {
-    let mut demo = Command::new(DEMO)
-        .stdout(std::process::Stdio::null())
-        .spawn()
-        .unwrap();
-    let tasks = format!("/proc/{}/task", demo.id());
-    let mut most = 0;
-    while demo.try_wait().unwrap().is_none() {
-        let entries = std::fs::read_dir(&tasks);
-        most = most.max(entries.map_or(0, |entries| entries.count()));
+    // On a busy machine a look may come too late: then once more.
+    for _ in 0..20 {
+        let mut demo = Command::new(DEMO)
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        let tasks = format!("/proc/{}/task", demo.id());
+        let mut most = 0;
+        while demo.try_wait().unwrap().is_none() {
+            let entries = std::fs::read_dir(&tasks);
+            most = most.max(entries.map_or(0, |entries| entries.count()));
+        }
+        if most > 8 {
+            return;
+        }
     }
-    assert!(most > 8, "{most}");
+    panic!("not all threads were seen in 20 runs");
 }

@@ -74,16 +74,22 @@ fn one_cpu_shows_the_threads_too() {
 #[cfg(target_os = "linux")]
 #[test]
 fn the_kernel_sees_the_threads() {
-    let mut demo = Command::new(DEMO)
-        .args(["--threads", "4"])
-        .stdout(std::process::Stdio::null())
-        .spawn()
-        .unwrap();
-    let tasks = format!("/proc/{}/task", demo.id());
-    let mut most = 0;
-    while demo.try_wait().unwrap().is_none() {
-        let entries = std::fs::read_dir(&tasks);
-        most = most.max(entries.map_or(0, |entries| entries.count()));
+    // On a busy machine a look may come too late: then once more.
+    for _ in 0..20 {
+        let mut demo = Command::new(DEMO)
+            .args(["--threads", "4"])
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        let tasks = format!("/proc/{}/task", demo.id());
+        let mut most = 0;
+        while demo.try_wait().unwrap().is_none() {
+            let entries = std::fs::read_dir(&tasks);
+            most = most.max(entries.map_or(0, |entries| entries.count()));
+        }
+        if most == 1 + 4 {
+            return;
+        }
     }
-    assert_eq!(most, 1 + 4);
+    panic!("not all threads were seen in 20 runs");
 }
