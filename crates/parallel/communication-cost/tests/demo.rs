@@ -1,5 +1,6 @@
 use std::process::{Command, Output};
 
+/// The program that Cargo has built, whatever the package is called.
 const DEMO: &str = env!(concat!("CARGO_BIN_EXE_", env!("CARGO_PKG_NAME")));
 
 /// Round trips per second, and sleeps per trip.

@@ -2,6 +2,7 @@ use std::process::{Command, Output};
 use std::thread::available_parallelism;
 use std::time::Instant;
 
+/// The program that Cargo has built, whatever the package is called.
 const DEMO: &str = env!(concat!("CARGO_BIN_EXE_", env!("CARGO_PKG_NAME")));
 
 /// Computed apart from the demo, by a program in Python that makes the same

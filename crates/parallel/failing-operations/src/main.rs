@@ -96,8 +96,9 @@ fn supervise(job: u8, most: u8) -> Result<Vec<Attempt>> {
 ///
 /// Its limits: a long answer fills the memory. Ctrl-C ends this program, but
 /// not its workers, which are in other process groups. What a worker leaves
-/// running in the background is ended only if the worker is too late. A number
-/// that is wrong is not noticed: `check` does not compute.
+/// running in the background is ended only if the worker is too late. If it has
+/// left the process group, too, the whole supervisor gives up with an error. A
+/// number that is wrong is not noticed: `check` does not compute.
 fn run_worker(job: u8, attempt: u8) -> Result<Attempt> {
     let worker = Command::new("sh")
         .args(["-c", script(job, attempt)])

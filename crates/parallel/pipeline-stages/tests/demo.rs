@@ -1,6 +1,7 @@
 use std::process::{Command, Output};
 use std::time::Instant;
 
+/// The program that Cargo has built, whatever the package is called.
 const DEMO: &str = env!(concat!("CARGO_BIN_EXE_", env!("CARGO_PKG_NAME")));
 
 /// What the demo has printed.

@@ -2,6 +2,7 @@ use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{self, Command, Output};
 
+/// The program that Cargo has built, whatever the package is called.
 const DEMO: &str = env!(concat!("CARGO_BIN_EXE_", env!("CARGO_PKG_NAME")));
 
 /// Each script, and the status word of a shell that runs it.

@@ -3,6 +3,7 @@
 use std::fs;
 use std::process::{self, Command};
 
+/// The program that Cargo has built, whatever the package is called.
 const DEMO: &str = env!(concat!("CARGO_BIN_EXE_", env!("CARGO_PKG_NAME")));
 
 /// The demo, with a folder that comes first in its PATH.

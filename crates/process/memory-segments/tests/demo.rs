@@ -3,6 +3,7 @@
 use std::fs;
 use std::process::{Command, Output};
 
+/// The program that Cargo has built, whatever the package is called.
 const DEMO: &str = env!(concat!("CARGO_BIN_EXE_", env!("CARGO_PKG_NAME")));
 const BSS_SIZE: usize = 64 * 1024 * 1024;
 

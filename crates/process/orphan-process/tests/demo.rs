@@ -8,6 +8,7 @@ use nix::sys::prctl::set_child_subreaper;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 
+/// The program that Cargo has built, whatever the package is called.
 const DEMO: &str = env!(concat!("CARGO_BIN_EXE_", env!("CARGO_PKG_NAME")));
 
 /// What the demo said.

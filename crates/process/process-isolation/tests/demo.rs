@@ -1,6 +1,7 @@
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Output};
 
+/// The program that Cargo has built, whatever the package is called.
 const DEMO: &str = env!(concat!("CARGO_BIN_EXE_", env!("CARGO_PKG_NAME")));
 
 /// Runs the demo where a crash may leave a core file, if that is possible.

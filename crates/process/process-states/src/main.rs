@@ -40,9 +40,10 @@ fn main() -> Result<()> {
     let first = start(compute)?;
     let second = start(compute)?;
     let blocked = start(|| {
-        // One byte is enough. To read until the end of the file, this child
-        // would first have to drop its own copy of `writer`, and each other
-        // child its copy: a pipe ends when no process can write any more.
+        // One byte is enough. A read until the end of the file would wait for
+        // ever: a pipe ends when no process can write any more, and this child
+        // and those that start later have copies of `writer`. (They would have
+        // to drop these: see stdio-redirection.)
         reader.read_exact(&mut [0]).expect("a byte");
         compute();
     })?;

@@ -5,6 +5,7 @@ use std::os::fd::AsRawFd;
 use std::process::{self, Command, Output, Stdio};
 use std::{env, fs};
 
+/// The program that Cargo has built, whatever the package is called.
 const DEMO: &str = env!(concat!("CARGO_BIN_EXE_", env!("CARGO_PKG_NAME")));
 
 /// The demo, with a folder that comes first in its PATH. It cannot hang.

@@ -2,6 +2,7 @@ use std::process::Command;
 
 use nix::sys::resource::{UsageWho, getrusage};
 
+/// The program that Cargo has built, whatever the package is called.
 const DEMO: &str = env!(concat!("CARGO_BIN_EXE_", env!("CARGO_PKG_NAME")));
 
 /// Checks all that is printed; returns the list of the mutex alone.

@@ -1,6 +1,7 @@
 use std::fs;
 use std::process::Command;
 
+/// The program that Cargo has built, whatever the package is called.
 const DEMO: &str = env!(concat!("CARGO_BIN_EXE_", env!("CARGO_PKG_NAME")));
 
 /// Without the lock it would lose updates: race-condition sleeps as it does.

@@ -1,6 +1,7 @@
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
 
+/// The program that Cargo has built, whatever the package is called.
 const DEMO: &str = env!(concat!("CARGO_BIN_EXE_", env!("CARGO_PKG_NAME")));
 
 fn run(args: &[&str]) -> Output {

@@ -1,5 +1,6 @@
 use std::process::Command;
 
+/// The program that Cargo has built, whatever the package is called.
 const DEMO: &str = env!(concat!("CARGO_BIN_EXE_", env!("CARGO_PKG_NAME")));
 
 /// Each row: a thread, what it does, a box for each one that is inside then.

@@ -1,5 +1,6 @@
 use std::process::Command;
 
+/// The program that Cargo has built, whatever the package is called.
 const DEMO: &str = env!(concat!("CARGO_BIN_EXE_", env!("CARGO_PKG_NAME")));
 const KIB: usize = 1024;
 

@@ -1,6 +1,7 @@
 use std::collections::BTreeSet;
 use std::process::{Command, Output};
 
+/// The program that Cargo has built, whatever the package is called.
 const DEMO: &str = env!(concat!("CARGO_BIN_EXE_", env!("CARGO_PKG_NAME")));
 
 fn run(ranks: usize, rows_per_rank: usize) -> Output {
