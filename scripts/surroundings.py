@@ -17,7 +17,7 @@ that it cannot run here (77):
   no-reader    end by SIGPIPE, without a word
   full-disk    101, with the standard library's words, or 1
   sigchld      1: whoever starts it ignores SIGCHLD, so nobody learns how a child ended
-  no-proc, own-proc, no-sys
+  no-proc, own-proc (*), no-sys
                nothing: no /proc, or one mounted with subset=pid; no /sys
   processes    1 or 101: its user may have 2 to 12 processes and threads (*)
   memory       1, 101 or 134: 128 MiB, of its control group as root, else of addresses
@@ -328,7 +328,7 @@ SURROUNDINGS = {"help": help_, "no-reader": no_reader, "full-disk": full_disk, "
 
 def why_not(surrounding):
     """Why a surrounding cannot be made here; None if it can."""
-    if surrounding in ("processes", "container", "small-tmp") and not ROOT:
+    if surrounding in ("own-proc", "processes", "container", "small-tmp") and not ROOT:
         return "only root can"
     if surrounding in ("no-proc", "own-proc", "no-sys", "container", "small-tmp", "no-network"):
         pid = ["--pid", "--fork"] if surrounding == "container" else []
