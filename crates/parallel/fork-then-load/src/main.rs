@@ -31,8 +31,9 @@ fn fork_then_load(bytes: usize) -> Result<Row> {
     let mut workers = Vec::new();
     for _ in 0..WORKERS {
         // fork returns twice: in the parent, and in the new worker.
-        // SAFETY: there is no other thread. fork copies only the one that calls
-        // it, and a lock that another one holds would stay locked in the child.
+        // SAFETY: this process has one thread. fork copies only the thread that
+        // calls it, and a lock that another one held would stay locked in the
+        // child.
         let result = unsafe { fork() }.context("fork refused")?;
         match result {
             ForkResult::Child => {

@@ -41,8 +41,9 @@ fn main() -> Result<()> {
     for _ in 0..args.count {
         // fork returns twice: in the parent, and in the new child, which has
         // a copy of all variables, and of both ends of the pipe.
-        // SAFETY: there is no other thread. fork copies only the one that calls
-        // it, and a lock that another one holds would stay locked in the child.
+        // SAFETY: this process has one thread. fork copies only the thread that
+        // calls it, and a lock that another one held would stay locked in the
+        // child.
         let result = unsafe { fork() }.context("fork refused")?;
         match result {
             // This function never returns, so the loop ends here for a child,
