@@ -44,9 +44,8 @@ fn main() -> Result<()> {
         // parent drops its copy of `writer`: else it would never read an end.
         let (reader, writer) = pipe()?;
         // fork returns twice: in the parent, and in the new child.
-        // SAFETY: this process has one thread. fork copies only the thread that
-        // calls it, and a lock that another one held would stay locked in the
-        // child.
+        // SAFETY: this process has one thread. A lock that another one held
+        // would stay locked in the child, as fork does not copy that thread.
         let result = unsafe { fork() }.context("fork refused")?;
         match result {
             ForkResult::Child => compute(start, writer), // never returns

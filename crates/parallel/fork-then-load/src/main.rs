@@ -31,9 +31,8 @@ fn fork_then_load(bytes: usize) -> Result<Row> {
     let mut workers = Vec::new();
     for _ in 0..WORKERS {
         // fork returns twice: in the parent, and in the new worker.
-        // SAFETY: this process has one thread. fork copies only the thread that
-        // calls it, and a lock that another one held would stay locked in the
-        // child.
+        // SAFETY: this process has one thread. A lock that another one held
+        // would stay locked in the child, as fork does not copy that thread.
         let result = unsafe { fork() }.context("fork refused")?;
         match result {
             ForkResult::Child => {

@@ -104,9 +104,8 @@ fn start_thread() -> Result<()> {
 /// function that never returns.
 fn start_process(child_main: fn() -> !) -> Result<()> {
     // fork returns twice: in the parent, and in the new child.
-    // SAFETY: this process has one thread. fork copies only the thread that
-    // calls it, and a lock that another one held would stay locked in the
-    // child.
+    // SAFETY: this process has one thread. A lock that another one held would
+    // stay locked in the child, as fork does not copy that thread.
     let result = unsafe { fork() }.context("fork refused")?;
     let child = match result {
         ForkResult::Child => child_main(), // never returns

@@ -33,9 +33,8 @@ fn main() -> Result<()> {
     println!("start   {parent:<23}runs {old_name:?}");
 
     // fork returns twice: in the parent, and in the new child.
-    // SAFETY: this process has one thread. fork copies only the thread that
-    // calls it, and a lock that another one held would stay locked in the
-    // child.
+    // SAFETY: this process has one thread. A lock that another one held would
+    // stay locked in the child, as fork does not copy that thread.
     let result = unsafe { fork() }.context("fork refused")?;
     let child = match result {
         // This function never returns, so the match gives the child's PID.

@@ -35,9 +35,8 @@ fn main() -> Result<()> {
 
     // fork returns twice: in the grandparent, and in a new process. That one
     // is a child of the grandparent, and will be the parent of the next one.
-    // SAFETY: this process has one thread. fork copies only the thread that
-    // calls it, and a lock that another one held would stay locked in the
-    // child.
+    // SAFETY: this process has one thread. A lock that another one held would
+    // stay locked in the child, as fork does not copy that thread.
     let result = unsafe { fork() }?;
     let parent = match result {
         ForkResult::Child => {

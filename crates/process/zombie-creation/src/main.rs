@@ -41,9 +41,8 @@ fn main() -> Result<()> {
     for _ in 0..args.count {
         // fork returns twice: in the parent, and in the new child, which has
         // a copy of all variables, and of both ends of the pipe.
-        // SAFETY: this process has one thread. fork copies only the thread that
-        // calls it, and a lock that another one held would stay locked in the
-        // child.
+        // SAFETY: this process has one thread. A lock that another one held
+        // would stay locked in the child, as fork does not copy that thread.
         let result = unsafe { fork() }.context("fork refused")?;
         match result {
             // This function never returns, so the loop ends here for a child,
