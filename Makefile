@@ -35,7 +35,7 @@ handout: setup ## the same, and as one PDF
 	@scripts/book.sh --handout
 
 test: setup ## test the repository, and every demo: copied out alone, and where little is allowed
-	scripts/check-repo.sh
+	scripts/check-repo.py
 	scripts/cluster/check.sh
 	scripts/check-copy-out.sh
 	@if command -v python3 >/dev/null; then scripts/check-lecture.py && scripts/surroundings.py; \

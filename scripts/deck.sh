@@ -1,15 +1,16 @@
 #!/usr/bin/env bash
 # Usage: scripts/deck.sh [OPTION...] [-- PRESENTERM-OPTION...]
 #
-# Builds the demos, and shows the slides of the lecture (scripts/lecture.md), which run them. This
-# needs presenterm 0.16: if there is none, it is built into the target folder, which takes minutes.
+# Shows the slides of the lecture, which run the demos; these are built meanwhile, and what they need is
+# installed (scripts/setup.sh). The slides are scripts/lecture.md, with two of every demo. This needs
+# presenterm 0.16: if there is none, it is built into the target folder, which takes minutes.
 #
 #   --notes  show only the speaker notes, in a second terminal; they follow the slides in the first
 #   --html   write the slides as one page: lecture.html in the target folder
-#   --build  build what is needed, and print the path of presenterm
 #
 # Exit code: that of presenterm; 2 bad arguments.
 set -euo pipefail
+unset CDPATH
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 mode=show
@@ -17,7 +18,6 @@ while (($#)); do
   case $1 in
     --notes) mode=notes ;;
     --html) mode=html ;;
-    --build) mode=build ;;
     --) shift; break ;;
     -h | --help) sed -n '2,/^set/{/^set/d; s/^# \{0,1\}//; p;}' "${BASH_SOURCE[0]}"; exit ;;
     *) echo "deck.sh: unknown option '$1' (--help shows how)" >&2; exit 2 ;;
@@ -25,7 +25,8 @@ while (($#)); do
   shift
 done
 
-target=$(cargo metadata --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
+deck=$(scripts/demos.py slides)
+target=$(dirname "$deck")
 presenterm=$(command -v presenterm) || presenterm=$target/presenterm/bin/presenterm
 if ! "$presenterm" --version 2>/dev/null | grep -q ' 0\.16\.'; then
   presenterm=$target/presenterm/bin/presenterm
@@ -36,23 +37,15 @@ if ! "$presenterm" --version 2>/dev/null | grep -q ' 0\.16\.'; then
   fi
 fi
 
-# In both ways in which the slides run them, and one by one, as they do: with all of them Cargo would
-# build a dependency with the features that any of them wants, and on a slide build it again.
-# Without MPI its demos cannot be built.
-if [[ $mode == show || $mode == build ]]; then
-  echo "deck.sh: building the demos, where they are not built" >&2
-  for main in crates/*/*/src/main.rs; do
-    name=$(cut -d/ -f3 <<<"$main")
-    if [[ $name == mpi-* ]] && ! scripts/setup.sh --check mpi 2>/dev/null; then continue; fi
-    cargo build --quiet -p "$name"
-    if grep -q "^cargo run.* --release .*-p $name\b" scripts/lecture.md; then cargo build --quiet --release -p "$name"; fi
-  done
-fi
-
-trap '' INT # Ctrl-C ends what a slide runs, and not the slides: deck-block.sh
+export LECTURE=$PWD DECK_BUILDER=$target/deck-builder # for what the slides run: deck-block.sh
+trap '' INT # Ctrl-C ends what a slide runs, and not the slides
 case $mode in
-  show) exec "$presenterm" --enable-snippet-execution --publish-speaker-notes "$@" scripts/lecture.md ;;
-  notes) exec "$presenterm" --listen-speaker-notes "$@" scripts/lecture.md ;;
-  build) echo "$presenterm" ;;
-  html) exec "$presenterm" --export-html --output "$target/lecture.html" "$@" scripts/lecture.md ;;
+  notes) exec "$presenterm" --listen-speaker-notes "$@" "$deck" ;;
+  html) exec "$presenterm" --export-html --output "$target/lecture.html" "$@" "$deck" ;;
 esac
+scripts/setup.sh </dev/null >/dev/null 2>&1 &
+code=0
+bash scripts/deck-block.sh start_builder
+"$presenterm" --enable-snippet-execution --publish-speaker-notes "$@" "$deck" || code=$?
+bash scripts/deck-block.sh stop_builder
+exit "$code"

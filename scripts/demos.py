@@ -1,35 +1,190 @@
-"""What the scripts know of the demos: asked of Cargo, which knows it from the manifests."""
+#!/usr/bin/env python3
+"""Usage: scripts/demos.py list | readme | slides | build [DEMO...]
+
+What the lecture knows of its demos, for every script: asked of Cargo (the manifests, and their order
+in Cargo.toml) and read from the header of each main.rs; what is made of it; and the one way to build.
+
+  list            part, name and description of every demo, in the order of the lecture
+  readme          make the table in README.md again
+  slides          write the slides into the target folder (scripts/lecture.md, with two of every demo),
+                  and print their path
+  build [DEMO...] build them (all that can be built here), and print the paths of their executables
+
+Exit code: 0 done, 1 not, 2 bad arguments.
+"""
 
 import json
+import re
 import subprocess
+import sys
+from functools import lru_cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
+class Demo:
+    """A demo: what its manifest says, and the header of its main.rs."""
+
+    def __init__(self, package):
+        self.name = package["name"]
+        self.folder = Path(package["manifest_path"]).parent
+        self.description = package["description"]
+        lecture = package["metadata"]["lecture"]
+        self.slide = lecture["slide"]  # of the lecture, which this demo shows
+        self.part = lecture.get("part", self.folder.parent.name)
+        self.needs = lecture.get("needs", [])  # tools, as scripts/setup.sh calls them
+        self.notes = lecture["notes"].strip()  # what the speaker looks at, the answer, what a class says
+        self.main = self.folder / "src/main.rs"
+        self.read_header()
+
+    def read_header(self):
+        """The paragraphs of the //! lines, and below them the lines `Key: text`, each perhaps continued."""
+        header = re.match(r"(//!.*\n)*", self.main.read_text())[0]
+        header = re.sub(r"^//! ?", "", header, flags=re.M)
+        prose, *fields = re.split(r"^(Predict|Run|Try|See also): +", header, flags=re.M)
+        self.prose = [" ".join(paragraph.split()) for paragraph in prose.strip().split("\n\n")]
+        found = {"Predict": [], "Run": [], "Try": [], "See also": []}
+        for key, text in zip(fields[::2], fields[1::2]):
+            between = "\n" if key == "Try" else " "
+            found[key].append(between.join(line.strip() for line in text.strip().split("\n")))
+        self.predict = " ".join(found["Predict"])
+        self.run = " ".join(found["Run"]) or f"cargo run -p {self.name}"
+        self.tries = found["Try"]
+        self.see_also = " ".join(found["See also"])
+        self.profile = "release" if " --release" in self.run else "debug"  # one that measures optimised code
+
+    def why_not(self):
+        """What is missing, in a sentence, if it cannot even be built here."""
+        return missing("mpi") if "mpi" in self.needs else ""
+
+
+@lru_cache(maxsize=None)
+def missing(tool):
+    return subprocess.run([ROOT / "scripts/setup.sh", "--check", tool], capture_output=True, text=True).stderr.strip()
+
+
+@lru_cache(maxsize=None)
 def metadata():
     command = ["cargo", "metadata", "--no-deps", "--offline", "--format-version", "1"]
-    return json.loads(subprocess.run(command, cwd=ROOT, check=True, capture_output=True).stdout)
+    told = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE)
+    if told.returncode:
+        sys.exit(told.returncode)  # Cargo has said why
+    return json.loads(told.stdout)
 
 
-def names():
-    """The demos, in the order of the lecture."""
-    return [package["name"] for package in metadata()["packages"]]
+def target():
+    return Path(metadata()["target_directory"])
 
 
-def that_can_be_built():
-    """All; but without MPI its demos cannot be built."""
-    check = subprocess.run([ROOT / "scripts/setup.sh", "--check", "mpi"], capture_output=True)
-    return [name for name in names() if check.returncode == 0 or not name.startswith("mpi-")]
+@lru_cache(maxsize=None)
+def all_demos():
+    """In the order of the lecture, that of `members` in Cargo.toml."""
+    return [Demo(package) for package in metadata()["packages"]]
 
 
-def build(chosen, profile="debug"):
-    """Builds these demos; the path of each one's executable."""
-    command = ["cargo", "build", "--quiet", "--message-format=json-render-diagnostics"]
-    command += ["--release"] if profile == "release" else []
-    for name in chosen:
-        command += ["-p", name]
-    built = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE)
-    messages = [json.loads(line) for line in built.stdout.splitlines()]
-    return {message["target"]["name"]: message["executable"]
-            for message in messages if message.get("executable")}
+def build_command(demo, profile):
+    command = ["cargo", "build", "--message-format=json-render-diagnostics", "-p", demo.name]
+    return command + ["--release"] if profile == "release" else command
+
+
+def executable(messages):
+    """The path of the executable, of what Cargo prints while it builds a demo."""
+    for line in messages.splitlines():
+        if line.startswith("{"):
+            path = json.loads(line).get("executable")
+            if path:
+                return path
+    return None
+
+
+def build(demos, profile=None):
+    """Builds these demos, and gives the path of each one's executable. One by one, as `cargo run -p` does."""
+    paths = {}
+    for demo in demos:
+        command = [*build_command(demo, profile or demo.profile), "--quiet"]
+        built = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        if built.returncode:
+            sys.exit(f"{demo.name} does not build")
+        paths[demo.name] = executable(built.stdout)
+    return paths
+
+
+def named(names):
+    """The demos of these names; all, if there is none."""
+    by_name = {demo.name: demo for demo in all_demos()}
+    for name in names:
+        if name not in by_name:
+            print(f"there is no demo '{name}' (scripts/demos.py list shows all)", file=sys.stderr)
+            sys.exit(2)
+    return [by_name[name] for name in names] or all_demos()
+
+
+# --- What is made of it ---------------------------------------------------------------------------
+
+
+def with_table(readme):
+    """The README, with the table made again between its two comments."""
+    rows = ["| slide | demo | what it shows |", "| --- | --- | --- |"]
+    for demo in all_demos():
+        cells = [demo.slide, f"[`{demo.name}`]({demo.folder.relative_to(ROOT)})", demo.description]
+        rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    before, rest = readme.split("<!-- table -->\n")
+    _, after = rest.split("<!-- end of the table -->\n")
+    return "\n".join([f"{before}<!-- table -->", *rows, f"<!-- end of the table -->\n{after}"])
+
+
+def block(*commands):
+    command = "\n".join(commands)
+    return f'```bash +exec +acquire_terminal\n/// . "$LECTURE/scripts/deck-block.sh"\n{command}\n```\n'
+
+
+def slides_of(demo):
+    """Two slides: the question and the run; the code and the Try lines."""
+    notes = demo.notes.replace("\n", "\n  ")
+    blocks = [block(f"less {demo.main.relative_to(ROOT)}"), *map(block, demo.tries)]
+    return (
+        f"{demo.name}\n===\n\n{demo.description}\n\n**Predict:** {demo.predict}\n\n"
+        + block(demo.run.replace("cargo run", "cargo run -q"))
+        + f"\n<!--\nspeaker_note: |\n  {notes}\n-->\n\n<!-- end_slide -->\n\n"
+        + f"{demo.name}: the code, and what else to try\n===\n\n"
+        + "\n<!-- pause -->\n\n".join(blocks)
+    )
+
+
+def slides():
+    source = (ROOT / "scripts/lecture.md").read_text()
+    wanted = [demo.name for demo in all_demos()]
+    there = re.findall(r"^<!-- demo: (\S+) -->$", source, re.M)
+    if there != wanted:
+        sys.exit(f"scripts/lecture.md has not the demos of Cargo.toml in their order:\n{there}\n{wanted}")
+    for demo in all_demos():
+        source = source.replace(f"<!-- demo: {demo.name} -->\n", slides_of(demo))
+    return source
+
+
+def main():
+    words = sys.argv[1:]
+    if words in (["-h"], ["--help"]):
+        print(__doc__.strip())
+    elif words == ["list"]:
+        for demo in all_demos():
+            print(f"{demo.part:9} {demo.name:24} {demo.description}")
+    elif words in (["readme"], ["readme"]):
+        file = ROOT / "README.md"
+        file.write_text(with_table(file.read_text()))
+    elif words == ["slides"]:
+        deck = target() / "lecture.md"
+        deck.parent.mkdir(parents=True, exist_ok=True)
+        deck.write_text(slides())
+        print(deck)
+    elif words[:1] == ["build"]:
+        wanted = named(words[1:])
+        print("\n".join(build(demo for demo in wanted if words[1:] or not demo.why_not()).values()))
+    else:
+        print("demos.py: bad arguments (--help shows how)", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -349,13 +349,13 @@ def main():
         profile = "release"
     if "--in" in words:
         words, chosen = words[: words.index("--in")], words[words.index("--in") + 1 :]
-    names = words or demos.that_can_be_built()
-    unknown = [word for word in names if word not in demos.names()]
+    names = words or [demo.name for demo in demos.all_demos() if not demo.why_not()]
+    unknown = [word for word in names if word not in [demo.name for demo in demos.all_demos()]]
     unknown += [word for word in chosen if word not in SURROUNDINGS]
     if unknown:
         print(f"surroundings.py: '{unknown[0]}' is no demo or surrounding (--help shows how)", file=sys.stderr)
         return 2
-    executables = demos.build(names, profile)
+    executables = demos.build(demos.named(names), profile)
     copies = tempfile.TemporaryDirectory(prefix="surroundings-")  # no other user may enter /root
     os.chmod(copies.name, 0o755)
     for name, executable in executables.items():

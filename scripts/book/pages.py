@@ -100,12 +100,10 @@ def parts():
 
 def notes():
     """For each demo what the slides' speaker notes say: what to look at, and the answer."""
-    found = {}
-    for slide in (ROOT / "scripts/lecture.md").read_text().split("<!-- end_slide -->"):
-        title = slide.strip().split("\n")[0]
-        said = re.findall(r"^  ((?:Look at|Answer:) .*)", slide, re.M)
-        found[title] = " ".join(said)
-    return found
+    sys.path.insert(0, str(ROOT / "scripts"))
+    import demos
+
+    return {demo.name: " ".join(re.findall("^(?:Look at|Answer:) .*", demo.notes, re.M)) for demo in demos.all_demos()}
 
 
 def repository():

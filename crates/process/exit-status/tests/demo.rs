@@ -66,7 +66,7 @@ fn another_script_gets_a_row_of_its_own() {
     for (script, word) in [
         ("exit 256", 0),
         ("no-such-command", 127 << 8),
-        ("kill -HUP $$", 1),
+        ("kill -ALRM $$", 14),
     ] {
         let output = run(&["--script", script]);
         assert_eq!(output.status.code(), Some(0), "{output:?}");

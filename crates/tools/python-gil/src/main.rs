@@ -1,12 +1,13 @@
 //! Python's GIL: the lock that a thread must hold to run Python code.
 //!
 //! src/gil.py tells the story: 2 threads compute, then 2 processes compute,
-//! then 10 threads wait. It runs alone, too: python3 src/gil.py
-//! This program runs gil.py, and judges what gil.py has measured.
+//! then 10 threads wait. This program runs gil.py, and judges what gil.py has
+//! measured.
 //!
 //! Predict:  2 threads compute on 2 cores: how many are busy? And 2 processes?
 //! Try:      taskset -c 0 cargo run -p python-gil   # all of it on one core
 //! Try:      cargo run -p python-gil -- --python python3.14t   # if installed
+//! Try:      python3 crates/tools/python-gil/src/gil.py   # the story, alone
 //! See also: embarrassingly-parallel, threads that compute in Rust;
 //!           blocking-operations, threads that wait in Rust.
 
