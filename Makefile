@@ -37,9 +37,9 @@ handout: setup ## the same, and as one PDF
 test: setup ## test the repository, and every demo: copied out alone, and where little is allowed
 	scripts/check-repo.py
 	scripts/cluster/check.sh
-	scripts/check-copy-out.sh
-	@if command -v python3 >/dev/null; then scripts/check-lecture.py && scripts/surroundings.py; \
-	else echo "no python3 here for scripts/check-lecture.py and scripts/surroundings.py"; fi
+	scripts/check-copy-out.py
+	scripts/check-lecture.py
+	scripts/surroundings.py
 
 test-deck: setup ## give the whole lecture by its slides, in a terminal of 80 x 24 and of 120 x 36
 	scripts/check-deck.py
