@@ -22,7 +22,7 @@ help: ## list the targets
 setup: ## look for what the demos of tools need, and install it if possible (not if SETUP=0)
 	@scripts/setup.sh
 
-lecture: setup ## build and show every demo, in the order of the lecture
+lecture: ## build and show every demo, in the order of the lecture
 	scripts/lecture.sh
 
 deck: ## the lecture as slides that run the demos (scripts/deck.sh --help: notes, HTML)
