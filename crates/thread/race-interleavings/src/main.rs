@@ -8,10 +8,8 @@
 //!
 //! Predict:  two threads, three steps each: how many orders? How many end at 2?
 //! Try:      cargo run -p race-interleavings -- --order AABBAB
-//! Try:      cargo run -p race-interleavings -- --play # you are the scheduler
+//! Try:      cargo run -p race-interleavings -- --order BBBAAA # loses none
 //! See also: race-condition, with real threads; atomic-fix, one step for all.
-
-use std::io::{IsTerminal, Write, stdin, stdout};
 
 use anyhow::{Result, ensure};
 use clap::Parser;
@@ -67,14 +65,9 @@ fn step(model: &mut Model, letter: char) -> String {
     }
 }
 
-const HEADING: &str = "A         B         counter";
-
 fn main() -> Result<()> {
     sigpipe::reset(); // `| head -1` ends this program quietly
     let args = Args::parse();
-    if args.play {
-        return play();
-    }
     if let Some(order) = args.order {
         draw(&order);
         let end = execute(&order);
@@ -116,7 +109,7 @@ fn execute(order: &str) -> u32 {
 
 /// Executes an order, and shows each step.
 fn draw(order: &str) {
-    println!("{HEADING}     {order}");
+    println!("A         B         counter     {order}");
     let mut model = Model::default();
     for letter in order.chars() {
         println!("{}", step(&mut model, letter));
@@ -141,43 +134,6 @@ fn all_orders() -> Vec<String> {
     orders
 }
 
-/// Asks for each step whose it shall be.
-fn play() -> Result<()> {
-    println!("You are the scheduler. Can you make an update get lost?");
-    println!("Type the letter of a thread, and Enter.\n");
-    println!("{HEADING}");
-    let mut model = Model::default();
-    let mut left = format!("{:20}0", ""); // what stands left of the question
-    while model.thread_a.steps_done < 3 || model.thread_b.steps_done < 3 {
-        let mut possible = "A or B";
-        if model.thread_a.steps_done == 3 {
-            possible = "B";
-        }
-        if model.thread_b.steps_done == 3 {
-            possible = "A";
-        }
-        print!("{left:<34}next step: {possible}? ");
-        stdout().flush()?; // the question has no line break
-        let mut line = String::new();
-        if stdin().read_line(&mut line)? == 0 {
-            println!("\nThe input has ended too early.");
-            return Ok(());
-        }
-        let typed = line.trim().to_uppercase();
-        if !stdin().is_terminal() {
-            println!("{typed}"); // a terminal shows what is typed by itself
-        }
-        left = "    A or B, if it has a step left".to_string();
-        if typed.len() == 1 && possible.contains(&typed) {
-            left = step(&mut model, if typed == "A" { 'A' } else { 'B' });
-        }
-    }
-    println!("{left}\n");
-    let end = model.counter;
-    println!("expected 2, counted {end}: {} lost", 2 - end);
-    Ok(())
-}
-
 /// Checks the argument of --order.
 fn order(text: &str) -> Result<String, String> {
     let order = text.to_uppercase();
@@ -195,7 +151,4 @@ struct Args {
     /// Execute this order of steps, such as AABBAB
     #[arg(long, value_name = "LETTERS", value_parser = order)]
     order: Option<String>,
-    /// You are the scheduler: type whose step is next
-    #[arg(long, conflicts_with = "order")]
-    play: bool,
 }

@@ -1,5 +1,4 @@
-use std::io::Write;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 
 /// The program that Cargo has built, whatever the package is called.
 const DEMO: &str = env!(concat!("CARGO_BIN_EXE_", env!("CARGO_PKG_NAME")));
@@ -102,41 +101,4 @@ fn takes_small_letters_and_refuses_what_is_no_order() {
         let output = run(&["--order", order]);
         assert_eq!(output.status.code(), Some(2), "{order}");
     }
-}
-
-fn play(input: &str) -> String {
-    let mut demo = Command::new(DEMO)
-        .arg("--play")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut stdin = demo.stdin.take().unwrap();
-    stdin.write_all(input.as_bytes()).unwrap();
-    drop(stdin);
-    text_of(&demo.wait_with_output().unwrap())
-}
-
-#[test]
-fn plays_what_is_typed() {
-    for order in orders() {
-        let (rows, end) = timeline(&order);
-        let mut input = String::from("C\n\n"); // asked again
-        for letter in order.chars() {
-            input.push(letter);
-            input.push('\n');
-        }
-        let text = play(&(input + "A\n"));
-        for row in rows {
-            assert!(text.contains(&row), "{text}");
-        }
-        let last = format!("expected 2, counted {end}: {} lost\n", 2 - end);
-        assert!(text.ends_with(&last), "{text}");
-        assert_eq!(text.matches("A or B, if it has").count(), 2, "{text}");
-    }
-    // A thread without a step is not possible any more.
-    let text = play("A\nA\nA\nA\nB\n");
-    assert_eq!(text.matches("next step: B? ").count(), 3, "{text}");
-    assert_eq!(text.matches("A or B, if it has").count(), 1, "{text}");
-    assert!(text.ends_with("The input has ended too early.\n"), "{text}");
 }
