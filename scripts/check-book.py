@@ -20,6 +20,7 @@ from urllib.parse import unquote, urldefrag
 SCRIPTS = Path(__file__).resolve().parent
 sys.path.insert(0, str(SCRIPTS))  # also if PYTHONSAFEPATH is set
 
+import check_play
 import demos
 
 # What is on a page, with everything unfolded. Code, tables and the table of contents scroll inside themselves.
@@ -105,10 +106,7 @@ def main():
         page.keyboard.press("/")
         page.keyboard.type("orphan")
         page.locator("#mdbook-searchresults a[href*='orphan-process.html']").first.wait_for()
-        if (SCRIPTS / "check_play.py").exists():
-            import check_play
-
-            wrong += check_play.find_wrong(browser, f"{home}play.html")
+        wrong += check_play.find_wrong(browser, f"{home}play.html")
         browser.close()
     for what in wrong:
         print(f"WRONG: {what}")

@@ -11,7 +11,6 @@ Exit code: 0 made; 1 made, but a demo did not show its point (it is named), or s
 2 bad arguments; 77 what is needed is missing, and cannot be installed here.
 """
 
-import itertools
 import os
 import platform
 import re
@@ -34,7 +33,7 @@ SETUP = str(SCRIPTS / "setup.sh")
 SECONDS = 120  # that a run may take, and each of the other programs
 
 # What a demo says when it waits for somebody to type.
-ASKS = re.compile(r"press Enter\.|press Ctrl-C three times|handler runs: [12] of 3|next step: ")
+ASKS = re.compile(r"press Enter\.|press Ctrl-C three times|handler runs: [12] of 3")
 
 # What a terminal showed of a command, and its exit code.
 Recording = namedtuple("Recording", "command text code")
@@ -49,16 +48,14 @@ def record(command):
     sudo = "command sudo -n" if shutil.which("sudo") else ""
     terminal = Terminal(["bash", "-c", f'sudo() {{ {sudo} "$@"; }}\n{command}'], environment, folder=demos.ROOT)
     deadline = time.monotonic() + SECONDS
-    keys = itertools.repeat("\x03" if "--wait" in command else "\r")
-    if "--play" in command:
-        keys = itertools.cycle(["A\r", "B\r"])  # the threads take turns, so that an update gets lost
+    answer = "\x03" if "--wait" in command else "\r"
     more = True
     while more and time.monotonic() < deadline:
         length = len(terminal.text)
         more = terminal.read(0.2)
         if more and len(terminal.text) == length and ASKS.search(terminal.new()):  # it says no more
             terminal.seen = length
-            terminal.type(next(keys))
+            terminal.type(answer)
     code = terminal.end(deadline - time.monotonic())
     return Recording(command, terminal.text.replace("\r\n", "\n").strip("\n"), code)
 
