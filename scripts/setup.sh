@@ -22,7 +22,7 @@ while (($#)); do
   case $1 in
     --check) check=yes ;;
     --where) where=yes ;;
-    mpi | openmp | python | gnuplot | chromium | venv) tools+=" $1" ;;
+    mpi | openmp | python | gnuplot | chromium | venv | debootstrap) tools+=" $1" ;;
     -h | --help) sed -n '2,/^set/{/^set/d; s/^# \{0,1\}//; p;}' "${BASH_SOURCE[0]}"; exit ;;
     *) echo "setup.sh: unknown argument '$1' (--help shows how)" >&2; exit 2 ;;
   esac
@@ -47,7 +47,7 @@ where() {
     mpi) command -v mpirun ;;
     openmp) command -v "${CC:-cc}" ;;
     python | venv) command -v python3 ;;
-    gnuplot) command -v gnuplot ;;
+    gnuplot | debootstrap) command -v $1 ;;
     chromium)
       local name
       for name in chromium chromium-browser google-chrome-stable google-chrome \
@@ -60,7 +60,7 @@ where() {
 
 has() {
   case $1 in
-    gnuplot | chromium) where "$1" ;;
+    gnuplot | chromium | debootstrap) where "$1" ;;
     venv) python3 -c 'import ensurepip, venv' ;;
     mpi) command -v mpicc && command -v mpirun && has_libclang ;;
     openmp)
@@ -94,7 +94,8 @@ packages() {
     pkg:openmp) echo gcc ;;
     *:python) echo python3 ;;
     apt-get:gnuplot) echo gnuplot-nox ;;
-    *:gnuplot) echo gnuplot ;;
+    apt-get:debootstrap) echo debootstrap debian-archive-keyring ;;
+    *:gnuplot | *:debootstrap) echo "$1" ;;
     apt-get:chromium | dnf:chromium) echo chromium ;;
     brew:chromium) echo google-chrome ;;
     pkg:chromium) echo chromium ;;
