@@ -48,7 +48,7 @@ test-book: setup ## make the book, and look at it in a headless Chromium
 	scripts/check-book.py
 
 test-clusters: ## run the job array on Slurm, PBS and Condor (as root; downloads a Debian)
-	for cluster in slurm pbs condor; do scripts/cluster/try.sh $$cluster || exit; done
+	scripts/cluster/try.sh slurm pbs condor
 
 lint: setup ## formatting, clippy, and shellcheck where there is one
 	cargo fmt --all --check
