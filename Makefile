@@ -25,7 +25,7 @@ setup: ## look for what the demos of tools need, and install it if possible (not
 lecture: setup ## build and show every demo, in the order of the lecture
 	scripts/lecture.sh
 
-deck: setup ## the lecture as slides that run the demos (scripts/deck.sh --help: notes, HTML)
+deck: ## the lecture as slides that run the demos (scripts/deck.sh --help: notes, HTML)
 	@scripts/deck.sh
 
 book: setup ## the lecture as pages for a browser, each demo with its recorded run
@@ -37,11 +37,11 @@ handout: setup ## the same, and as one PDF
 test: setup ## test the repository, and every demo: copied out alone, and where little is allowed
 	scripts/check-repo.py
 	scripts/cluster/check.sh
-	scripts/check-copy-out.sh
-	@if command -v python3 >/dev/null; then scripts/check-lecture.py && scripts/surroundings.py; \
-	else echo "no python3 here for scripts/check-lecture.py and scripts/surroundings.py"; fi
+	scripts/check-copy-out.py
+	scripts/check-lecture.py
+	scripts/surroundings.py
 
-test-deck: setup ## give the whole lecture by its slides, in a terminal of 80 x 24 and of 120 x 36
+test-deck: ## give the whole lecture by its slides, in a terminal of 80 x 24 and of 120 x 36
 	scripts/check-deck.py
 
 test-book: setup ## make the book, and look at it in a headless Chromium

@@ -150,7 +150,7 @@ class Scripts(unittest.TestCase):
         places = {"CARGO_TARGET_DIR": str(target), "CARGO_BUILD_TARGET": host}
         for command in (
             [LECTURE, "--no-pause", "race-condition"],
-            [str(ROOT / "scripts/soak.sh"), "--debug", "race-condition", "1", "free"],
+            [str(ROOT / "scripts/soak.py"), "--debug", "race-condition", "1", "free"],
         ):
             output = self.run_script(*command, **places)
             self.assertEqual(output.returncode, 0, output.stdout)

@@ -17,11 +17,13 @@ cd "$LECTURE" || exit
 exec 2>&1
 export CARGO_TERM_QUIET=true
 
-# The code, a screen at a time.
+# The code, a screen at a time, by what there is.
 # shellcheck disable=SC2317,SC2329 # the slides call it
 less() {
-  local pager=${PAGER:-less}
-  if ! command -v "${pager%% *}" >/dev/null; then pager='more'; fi
+  local pager
+  for pager in ${PAGER:+"$PAGER"} less more cat; do
+    if type -P "${pager%% *}" >/dev/null; then break; fi
+  done
   command $pager "$@"
 }
 export -f less

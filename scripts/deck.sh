@@ -38,6 +38,9 @@ if ! "$presenterm" --version 2>/dev/null | grep -q ' 0\.16\.'; then
 fi
 
 export LECTURE=$PWD DECK_BUILDER=$target/deck-builder # for what the slides run: deck-block.sh
+export CARGO_TERM_VERBOSE=false # where it is true, `cargo run -q` is an error
+# ssh hands over the name of a locale that is not here: Bash complains of it before each block.
+if [[ -n $(bash -c : 2>&1) ]]; then export LC_ALL=C.UTF-8; fi
 trap '' INT # Ctrl-C ends what a slide runs, and not the slides
 case $mode in
   notes) exec "$presenterm" --listen-speaker-notes "$@" "$deck" ;;

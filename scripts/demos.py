@@ -62,7 +62,8 @@ class Demo:
 
 @lru_cache(maxsize=None)
 def missing(tool):
-    return subprocess.run([ROOT / "scripts/setup.sh", "--check", tool], capture_output=True, text=True).stderr.strip()
+    checked = subprocess.run([ROOT / "scripts/setup.sh", "--check", tool], capture_output=True, text=True)
+    return checked.stderr.strip() if checked.returncode else ""
 
 
 @lru_cache(maxsize=None)

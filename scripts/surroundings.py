@@ -9,33 +9,14 @@ Runs every demo (or those named) where little is allowed or something is odd, on
   3. never a riddle: what fails names its reason on standard error
   4. `| head -1` ends it quietly
 
-The surroundings, and what a demo may do there beside showing its point (0) or saying in one sentence
-that it cannot run here (77):
-
-  help         nothing: --help has to end with 0
-  arguments    nothing: an unknown option, and numbers that are none, have to end with 2
-  no-reader    end by SIGPIPE, without a word
-  full-disk    101, with the standard library's words, or 1
-  sigchld      1: whoever starts it ignores SIGCHLD, so nobody learns how a child ended
-  no-proc, own-proc (*), no-sys
-               nothing: no /proc, or one mounted with subset=pid; no /sys
-  processes    1 or 101: its user may have 2 to 12 processes and threads (*)
-  memory       1, 101 or 134: 128 MiB, of its control group as root, else of addresses
-  quota        nothing: half a core, by its control group (*)
-  container    nothing: PID 1, another user, a read-only disk (*)
-  inherited    nothing: descriptors 3 to 60 are open, variables of a Slurm job that is elsewhere, and a
-               library that starts a thread before main
-  small-tmp    1: TMPDIR has 1 MiB (*)
-  no-network   1: not even a loopback interface
-  file-size    1, 101, or end by SIGXFSZ: no file may have a byte (output goes to a pipe)
-  killed       be gone: kill -9 at a random moment
-  interrupted  be gone: Ctrl-C at a random moment
-               (*) only root can
-
-The MPI demos become mpirun: it may fail in its own words with any exit code, does not notice a full disk,
-and keeps its folder ompi.* in TMPDIR where it is killed.
+A demo may show its point (exit code 0), or say in one sentence that it cannot run here (77). What else it
+may do is named below: to end with 1 and a sentence, with 101 (a panic) and the standard library's words, or
+by a signal. The MPI demos become mpirun: it may fail in its own words with any exit code, does not notice a
+full disk, and keeps its folder ompi.* in TMPDIR where it is killed.
 
 Exit code: 0 all kept, 1 one was not, 2 bad arguments.
+
+The surroundings (*: only root can make them):
 """
 
 import os
@@ -52,6 +33,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import demos
+from terminal import marked
 
 NOBODY = 65534
 CGROUPS = Path("/sys/fs/cgroup")
@@ -68,17 +50,17 @@ class Run:
         self.folder = Path(tempfile.mkdtemp(prefix="surroundings-"))
         self.folder.chmod(0o777)
         self.before = None  # what the child does before exec
+        self.group = None  # its control group
         self.variables = {}
         self.stdout = subprocess.PIPE
         self.kill_with, self.kill_after = None, 60
         self.code, self.output, self.errors, self.wrong = None, "", "", ""
 
     def go(self):
-        environment = {**os.environ, "TMPDIR": str(self.folder), **self.variables}
-        for name in ("RUST_BACKTRACE", "RUST_LIB_BACKTRACE"):
-            environment.pop(name, None)
         name, value = self.mark.split("=")
-        environment[name] = value
+        environment = {**os.environ, "TMPDIR": str(self.folder), **self.variables, name: value}
+        for backtrace in ("RUST_BACKTRACE", "RUST_LIB_BACKTRACE"):
+            environment.pop(backtrace, None)
         process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stdout=self.stdout,
                                    stderr=subprocess.PIPE, env=environment, preexec_fn=self.before,
                                    start_new_session=True, errors="replace", text=True,
@@ -92,7 +74,7 @@ class Run:
                 os.killpg(process.pid, signal.SIGINT)
             else:
                 process.kill()
-        left = self.wait_until_gone()
+        left = self.left_after_11_seconds()
         if left:
             self.wrong += f" left processes {left}"
             for pid in left:
@@ -103,160 +85,131 @@ class Run:
         if kept:
             self.wrong += f" left files {kept[:3]}"
         shutil.rmtree(self.folder, ignore_errors=True)
+        if self.group:
+            self.group.rmdir()
 
-    def wait_until_gone(self):
-        """PIDs of what is left after 11 seconds."""
+    def left_after_11_seconds(self):
         deadline = time.monotonic() + 11
-        while True:
-            left = []
-            for environ in Path("/proc").glob("[0-9]*/environ"):
-                try:
-                    if self.mark.encode() in environ.read_bytes().split(b"\0"):
-                        left.append(int(environ.parent.name))
-                except OSError:
-                    pass  # it has ended
-            if not left or time.monotonic() > deadline:
-                return left
+        while marked(self.mark) and time.monotonic() < deadline:
             time.sleep(0.05)
+        return marked(self.mark)
 
-    def may_end_with(self, *codes):
-        """Besides 0 and 77. Who is killed by signal N has code -N here."""
-        if self.wrong:
+    def judge(self, codes):
+        """Who is killed by signal N has code -N here."""
+        if self.wrong or codes is ANY:
             return
-        if self.code not in (0, 77, *codes) and not self.demo.startswith("mpi-"):
+        said = self.errors.strip()
+        if self.code not in codes and not self.demo.startswith("mpi-"):
             self.wrong = f"exit code {self.code}"
-        elif self.code not in (0, -signal.SIGPIPE, -signal.SIGXFSZ) and not self.errors.strip():
+        elif self.code not in (0, -signal.SIGPIPE, -signal.SIGXFSZ) and not said:
             self.wrong = f"exit code {self.code}, without a word"
-        elif self.code == 77 and len(self.errors.strip().splitlines()) > 3:
+        elif self.code == -signal.SIGPIPE and said:
+            self.wrong = "not quiet"
+        elif self.code == 77 and len(said.splitlines()) > 3:
             self.wrong = "exit code 77, in more than three lines"
+
+
+# --- What each surrounding does before a run ------------------------------------------------------
 
 
 def help_(run):
     run.command.append("--help")
-    run.go()
-    if run.code != 0 or "Usage:" not in run.output:
-        run.wrong = run.wrong or f"no help: exit code {run.code}"
-    # What has to be refused, too: each option whose default is a number, with what is none
+
+
+def wrong_arguments(text):
+    """Of a help text: what has to be refused. Each option whose default is a number gets what is none."""
     bad = [["--no-such-option"]]
-    for option in re.split(r"\n +(?=-)", run.output)[1:]:
+    for option in re.split(r"\n +(?=-)", text)[1:]:
         if re.search(r"\[default: \d[\d.]*\]", option):
             bad += [[option.split()[0], "x"], [option.split()[0], "99999999999999999999"]]
     return bad
 
 
-def arguments(run):
-    run.go()
-    if run.code != 2 or run.output or not run.errors:
-        run.wrong = run.wrong or f"{run.command[1:]}: exit code {run.code}"
-
-
 def no_reader(run):
-    reader, run.stdout = os.pipe()
+    reader, writer = os.pipe()
     os.close(reader)
-    run.go()
-    os.close(run.stdout)
-    run.may_end_with(-signal.SIGPIPE, 128 + signal.SIGPIPE)
-    if run.errors and run.code != 77:
-        run.wrong = run.wrong or "not quiet"
+    run.stdout = os.fdopen(writer, "w")
 
 
 def full_disk(run):
-    run.stdout = os.open("/dev/full", os.O_WRONLY)
-    run.go()
-    os.close(run.stdout)
-    run.may_end_with(1, 101)
-    if run.code == 0 and not run.demo.startswith("mpi-"):
-        run.wrong = "exit code 0, and its output is lost"
+    run.stdout = open("/dev/full", "w")
 
 
 def sigchld(run):
     run.before = lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    run.go()
-    run.may_end_with(1)
 
 
 def unshare(*options):
     return ["unshare", *([] if ROOT else ["-r"]), *options]
 
 
-def with_mount(run, mount):
-    run.command = [*unshare("-m"), "sh", "-c", f'mount {mount} && exec "$@"', "sh", *run.command]
-    run.go()
-    run.may_end_with()
+def mounted(run, what):
+    run.command = [*unshare("-m"), "sh", "-c", f'mount {what} && exec "$@"', "sh", *run.command]
 
 
 def no_proc(run):
-    with_mount(run, "-t tmpfs none /proc")
+    mounted(run, "-t tmpfs none /proc")
 
 
 def own_proc(run):
-    with_mount(run, "-t proc -o subset=pid proc /proc")
+    mounted(run, "-t proc -o subset=pid proc /proc")
 
 
 def no_sys(run):
-    with_mount(run, "-t tmpfs none /sys")
+    mounted(run, "-t tmpfs none /sys")
 
 
-def become_nobody(limit):
-    user = 100000 + os.getpid() % 1000 * 1000 + limit  # a user without any other process
-    os.setgroups([])
-    os.setgid(user)
-    os.setuid(user)
-    resource.setrlimit(resource.RLIMIT_NPROC, (limit % 11 + 2, limit % 11 + 2))
+def small_tmp(run):
+    mounted(run, f"-t tmpfs -o size=1m none {run.folder}")
 
 
-def processes(run):
-    run.before = lambda: become_nobody(run.number)
-    run.go()
-    run.may_end_with(1, 101)
-
-
-def control_group(run, files):
-    """A control group for this run, with a limit: for each version, its folder, file and text."""
-    for parent, file, text in files:
-        group = parent / run.mark.replace("=", "-")
-        try:
-            group.mkdir()
-            (group / file).write_text(text)
-            (group / "cgroup.procs").read_text()
-            return group
-        except OSError:
-            if group.is_dir():
-                group.rmdir()
-    return None
-
-
-def within(run, group):
-    run.before = lambda: (group / "cgroup.procs").write_text(str(os.getpid()))
-    run.go()
-    group.rmdir()
-
-
-def memory(run):
-    group = control_group(run, ((CGROUPS / "memory", "memory.limit_in_bytes", "128M"),
-                                (CGROUPS, "memory.max", "128M")))
-    if group:
-        within(run, group)
-    else:
-        run.before = lambda: resource.setrlimit(resource.RLIMIT_AS, (128 * 2**20, 128 * 2**20))
-        run.go()
-    run.may_end_with(1, 101, -signal.SIGABRT)
-
-
-def quota(run):
-    group = control_group(run, ((CGROUPS / "cpu", "cpu.cfs_quota_us", "50000"),
-                                (CGROUPS, "cpu.max", "50000 100000")))
-    if group:
-        within(run, group)
-        run.may_end_with()
+def no_network(run):
+    run.command = [*unshare("-n"), *run.command]
 
 
 def container(run):
     inner = (f"mount -t proc proc /proc && mount -o remount,bind,ro / && exec setpriv --reuid={NOBODY} "
              f'--regid={NOBODY} --clear-groups "$@"')
     run.command = ["unshare", "--pid", "--mount", "--fork", "--kill-child", "sh", "-c", inner, "sh", *run.command]
-    run.go()
-    run.may_end_with()
+
+
+def become_somebody(number):
+    user = 100000 + os.getpid() % 1000 * 1000 + number  # a user without any other process
+    os.setgroups([])
+    os.setgid(user)
+    os.setuid(user)
+    resource.setrlimit(resource.RLIMIT_NPROC, (number % 11 + 2, number % 11 + 2))
+
+
+def processes(run):
+    run.before = lambda: become_somebody(run.number)
+
+
+def in_control_group(run, files):
+    """Whether this run gets a control group with a limit; for version 1 and 2 the folder, file and text."""
+    for parent, file, text in files:
+        group = parent / run.mark.replace("=", "-")
+        try:
+            group.mkdir()
+            (group / file).write_text(text)
+        except OSError:
+            if group.is_dir():
+                group.rmdir()
+            continue
+        run.group = group
+        run.before = lambda: (group / "cgroup.procs").write_text(str(os.getpid()))
+        return True
+    return False
+
+
+def memory(run):
+    if not in_control_group(run, ((CGROUPS / "memory", "memory.limit_in_bytes", "128M"),
+                                  (CGROUPS, "memory.max", "128M"))):
+        run.before = lambda: resource.setrlimit(resource.RLIMIT_AS, (128 * 2**20, 128 * 2**20))
+
+
+def quota(run):
+    in_control_group(run, ((CGROUPS / "cpu", "cpu.cfs_quota_us", "50000"), (CGROUPS, "cpu.max", "50000 100000")))
 
 
 THREAD = """
@@ -286,49 +239,46 @@ def inherited(run):
     if library.exists():
         run.variables["LD_PRELOAD"] = str(library)
     run.before = inherit
-    run.go()
-    run.may_end_with()
-
-
-def small_tmp(run):
-    mount = f"mount -t tmpfs -o size=1m none {run.folder}"
-    run.command = [*unshare("-m"), "sh", "-c", f'{mount} && exec "$@"', "sh", *run.command]
-    run.go()
-    run.may_end_with(1)
-
-
-def no_network(run):
-    run.command = [*unshare("-n"), *run.command]
-    run.go()
-    run.may_end_with(1)
 
 
 def file_size(run):
     run.before = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    run.go()
-    run.may_end_with(1, 101, -signal.SIGXFSZ)
 
 
 def killed(run):
     run.kill_with, run.kill_after = signal.SIGKILL, random.uniform(0.01, 1.5)
-    run.go()
 
 
 def interrupted(run):
     run.kill_with, run.kill_after = signal.SIGINT, random.uniform(0.01, 1.5)
-    run.go()
 
 
-SURROUNDINGS = {"help": help_, "no-reader": no_reader, "full-disk": full_disk, "sigchld": sigchld,
-                "no-proc": no_proc, "own-proc": own_proc, "no-sys": no_sys, "processes": processes,
-                "memory": memory, "quota": quota, "container": container, "inherited": inherited,
-                "small-tmp": small_tmp, "no-network": no_network, "file-size": file_size, "killed": killed,
-                "interrupted": interrupted}
+ANY = []
+USUAL = [0, 77]
+SURROUNDINGS = {  # what prepares it, how a demo may end, and what the help says
+    "help": (help_, [0], "--help; then an unknown option, and numbers that are none: 2"),
+    "no-reader": (no_reader, [*USUAL, -signal.SIGPIPE, 128 + signal.SIGPIPE], "nobody reads: SIGPIPE, not a word"),
+    "full-disk": (full_disk, [77, 1, 101], "its output goes to a full disk: 1, 101, never 0"),
+    "sigchld": (sigchld, [*USUAL, 1], "SIGCHLD is ignored, so nobody learns how a child ended: 1"),
+    "no-proc": (no_proc, USUAL, "no /proc"),
+    "own-proc": (own_proc, USUAL, "* a /proc mounted with subset=pid"),
+    "no-sys": (no_sys, USUAL, "no /sys"),
+    "processes": (processes, [*USUAL, 1, 101], "* its user may have 2 to 12 processes and threads: 1, 101"),
+    "memory": (memory, [*USUAL, 1, 101, -signal.SIGABRT], "128 MiB (as root of its control group): 1, 101, SIGABRT"),
+    "quota": (quota, USUAL, "half a core, by its control group (as root; else as usual)"),
+    "container": (container, USUAL, "* PID 1, another user, a read-only disk"),
+    "inherited": (inherited, USUAL, "open descriptors 3 to 60, variables of a Slurm job, a thread before main"),
+    "small-tmp": (small_tmp, [*USUAL, 1], "* TMPDIR has 1 MiB: 1"),
+    "no-network": (no_network, [*USUAL, 1], "not even a loopback interface: 1"),
+    "file-size": (file_size, [*USUAL, 1, 101, -signal.SIGXFSZ], "no file may have a byte: 1, 101, SIGXFSZ"),
+    "killed": (killed, ANY, "kill -9 at a random moment: be gone"),
+    "interrupted": (interrupted, ANY, "Ctrl-C at a random moment: be gone"),
+}
 
 
 def why_not(surrounding):
     """Why a surrounding cannot be made here; None if it can."""
-    if surrounding in ("own-proc", "processes", "container", "small-tmp") and not ROOT:
+    if SURROUNDINGS[surrounding][2].startswith("*") and not ROOT:
         return "only root can"
     if surrounding in ("no-proc", "own-proc", "no-sys", "container", "small-tmp", "no-network"):
         pid = ["--pid", "--fork"] if surrounding == "container" else []
@@ -339,23 +289,50 @@ def why_not(surrounding):
     return None
 
 
-def main():
+def run_in(surrounding, name, executable, number):
+    """Runs a demo in a surrounding; gives the run, and those with wrong arguments."""
+    prepare, codes, _ = SURROUNDINGS[surrounding]
+    run = Run(name, executable, number)
+    prepare(run)
+    run.go()
+    run.judge(USUAL + codes if name.startswith("mpi-") and codes else codes)
+    runs = [run]
+    if surrounding == "help":
+        if "Usage:" not in run.output:
+            run.wrong += "no help"
+        for arguments in wrong_arguments(run.output):
+            refused = Run(name, executable, number, arguments)
+            refused.go()
+            if refused.code != 2 or refused.output or not refused.errors:
+                refused.wrong += f"{arguments}: exit code {refused.code}"
+            runs.append(refused)
+    return runs
+
+
+def arguments():
+    """The demos, the surroundings and the profile that were asked for."""
     words, chosen, profile = sys.argv[1:], list(SURROUNDINGS), "debug"
     if "-h" in words or "--help" in words:
         print(__doc__.strip())
-        return 0
+        for name, (_, _, says) in SURROUNDINGS.items():
+            print(f"  {name:12} {says}")
+        sys.exit()
     if "--release" in words:
         words.remove("--release")
         profile = "release"
     if "--in" in words:
         words, chosen = words[: words.index("--in")], words[words.index("--in") + 1 :]
-    names = words or [demo.name for demo in demos.all_demos() if not demo.why_not()]
-    unknown = [word for word in names if word not in [demo.name for demo in demos.all_demos()]]
-    unknown += [word for word in chosen if word not in SURROUNDINGS]
-    if unknown:
-        print(f"surroundings.py: '{unknown[0]}' is no demo or surrounding (--help shows how)", file=sys.stderr)
-        return 2
-    executables = demos.build(demos.named(names), profile)
+    for word in chosen:
+        if word not in SURROUNDINGS:
+            print(f"surroundings.py: '{word}' is no surrounding (--help shows all)", file=sys.stderr)
+            sys.exit(2)
+    asked = demos.named(words)
+    return [demo for demo in asked if words or not demo.why_not()], chosen, profile
+
+
+def main():
+    asked, chosen, profile = arguments()
+    executables = demos.build(asked, profile)
     copies = tempfile.TemporaryDirectory(prefix="surroundings-")  # no other user may enter /root
     os.chmod(copies.name, 0o755)
     for name, executable in executables.items():
@@ -364,33 +341,23 @@ def main():
         subprocess.run(["cc", "-shared", "-fPIC", "-x", "c", "-", "-o", f"{copies.name}/thread.so", "-pthread"],
                        input=THREAD, text=True, check=True)
 
-    def in_turn(surrounding, name, number):
-        first = Run(name, executables[name], number)
-        more = SURROUNDINGS[surrounding](first)
-        runs = [first]
-        for extra in more or []:
-            runs.append(Run(name, executables[name], number, extra))
-            arguments(runs[-1])
-        return surrounding, runs
-
-    begin, jobs, wrong = time.monotonic(), [], 0
+    begin, jobs, count, wrong = time.monotonic(), [], 0, 0
     with ThreadPoolExecutor(4 * (os.cpu_count() or 1)) as pool:
         for surrounding in chosen:
             if why_not(surrounding):
                 print(f"{surrounding}: not tried, {why_not(surrounding)}")
                 continue
-            for name in names:
-                jobs.append(pool.submit(in_turn, surrounding, name, len(jobs)))
-        count = 0
-        for job in jobs:
-            surrounding, runs = job.result()
-            for run in runs:
+            for name, executable in executables.items():
+                job = pool.submit(run_in, surrounding, name, executable, len(jobs))
+                jobs.append((surrounding, job))
+        for surrounding, job in jobs:
+            for run in job.result():
                 count += 1
                 if run.wrong:
                     wrong += 1
-                    said = run.errors.strip().splitlines()
-                    print(f"{run.demo} {surrounding}: {run.wrong.strip()}: {said[0] if said else ''}", flush=True)
-    print(f"surroundings: {len(names)} demos, {count} runs, {wrong} wrong, {time.monotonic() - begin:.0f} s")
+                    said = run.errors.strip().partition("\n")[0]
+                    print(f"{run.demo} {surrounding}: {run.wrong.strip()}: {said}", flush=True)
+    print(f"surroundings: {len(executables)} demos, {count} runs, {wrong} wrong, {time.monotonic() - begin:.0f} s")
     return int(wrong > 0)
 
 

@@ -4,8 +4,8 @@
 //! hardware threads, which Linux calls CPUs. A cache is a small, fast memory.
 //! In the picture each thread has a column. Each part of the machine is a box,
 //! as wide as the columns of the threads that share it. Below are the devices,
-//! each on its bus. Sizes are in KiB, MiB
-//! and GiB: 32K, 1M, 23.5G. What the kernel does not report is not guessed.
+//! each on its bus. Sizes are in KiB, MiB and GiB: 32K, 1M, 23.5G. What the
+//! kernel does not report is not guessed.
 //!
 //! Predict:  How many threads has a core here? Which caches do cores share?
 //! Try:      taskset -c 0 cargo run -p computer-architecture # may use 1 thread
@@ -13,34 +13,17 @@
 
 mod evidence;
 
-use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::process::exit;
-use std::thread::available_parallelism;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use clap::Parser;
-use evidence::{devices_by_bus, name_of_cache, name_of_processor};
-use evidence::{read, read_list, size_of_cache};
+use evidence::{draw, judge, name_of_cache, name_of_processor};
+use evidence::{print_devices, read, read_list, size_of_cache};
 use sysinfo::{CpuRefreshKind, System};
 
 /// Here the kernel describes its CPUs. Each has a folder, such as cpu0.
 const CPUS: &str = "/sys/devices/system/cpu";
-
-/// The rows of the picture. Caches that few machines have are not drawn.
-const ROWS: [&str; 8] = [
-    "package", "core", "thread", "L1d", "L1i", "L2", "L3", "memory",
-];
-
-/// A part of the machine, and the numbers of the threads that share it.
-#[derive(PartialEq)]
-struct Part {
-    label: String, // a number, or a size
-    cpus: Vec<u32>,
-}
-
-/// The parts that a thread belongs to, by row.
-type Column = BTreeMap<String, Part>;
 
 fn main() -> Result<()> {
     sigpipe::reset(); // `| head -1` ends this program quietly
@@ -64,31 +47,22 @@ fn main() -> Result<()> {
         add(&mut column, "memory", memory.clone(), Some(online.clone()));
         columns.push(column);
     }
-    // Threads 0 and 8, say, may belong to the same core. Sort the columns so
-    // that such threads stand side by side.
-    columns.sort_by_cached_key(largest_part_first);
-    let mut end = "│";
-    if columns.len() > 24 {
-        columns.truncate(12); // else the boxes are too narrow for labels
-        end = "…"; // there is more on the right
-    }
 
     println!("processor: {}\n", name_of_processor(&system));
-    for row in ROWS {
-        println!("{row:>7}{}{end}", boxes(row, &columns));
-    }
-    for (bus, devices) in devices_by_bus() {
-        println!("    bus {bus}: {}", devices.join(", "));
-    }
-
-    // What taskset allows, or the limit of a container.
-    let usable = available_parallelism()?;
-    println!("\nhardware threads that this process may use: {usable}");
-    let (threads, drawn) = (online.len(), columns.len());
-    println!("threads in /sys: {threads}, in /proc: {counted}, drawn: {drawn}");
-    ensure!(threads == counted, "/sys and /proc do not agree");
-    Ok(())
+    let drawn = draw(columns); // how many threads have room
+    print_devices();
+    judge(online.len(), counted, drawn)
 }
+
+/// A part of the machine, and the numbers of the threads that share it.
+#[derive(PartialEq)]
+struct Part {
+    label: String, // a number, or a size
+    cpus: Vec<u32>,
+}
+
+/// The parts that a thread belongs to, by row.
+type Column = BTreeMap<String, Part>;
 
 /// The parts that a thread belongs to, as far as the kernel reports them.
 fn parts_of(cpu: u32) -> Column {
@@ -121,40 +95,6 @@ fn add(column: &mut Column, row: &str, label: String, cpus: Option<Vec<u32>>) {
     if let Some(cpus) = cpus {
         column.insert(row.to_string(), Part { label, cpus });
     }
-}
-
-/// The key to sort by: the numbers of the threads that share the largest part
-/// with this one, then those of the next smaller part, and so on. Lists are
-/// compared item by item. So the threads of a package come together, within it
-/// those of an L3, and within that those of a core.
-fn largest_part_first(column: &Column) -> Vec<Vec<u32>> {
-    let mut lists: Vec<Vec<u32>> = Vec::new();
-    for part in column.values() {
-        lists.push(part.cpus.clone());
-    }
-    lists.sort_by_key(|cpus| Reverse(cpus.len()));
-    lists
-}
-
-/// The boxes of a row. Neighbours that belong to the same part are in one box.
-fn boxes(row: &str, columns: &[Column]) -> String {
-    let width = 72 / columns.len(); // the screen has 80: 8 are for the frame
-    let mut line = String::new();
-    // chunk_by starts a new box where two neighbours have different parts.
-    for same in columns.chunk_by(|left, right| left.get(row) == right.get(row))
-    {
-        let inside = same.len() * width - 1;
-        let mut label = "not reported";
-        if let Some(part) = same[0].get(row) {
-            label = &part.label;
-        }
-        if label.len() > inside {
-            label = "…";
-        }
-        // The label in the middle (^) of the inside of the box
-        line += &format!("│{label:^inside$}");
-    }
-    line
 }
 
 #[derive(Parser)]

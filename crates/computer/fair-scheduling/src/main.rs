@@ -19,15 +19,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use clap::{Parser, value_parser};
-use evidence::{Row, cpu_time, draw, pin_to_this_cpu, print_and_judge};
+use evidence::{Row, cpu_time, draw_turns, pin_to_this_cpu, print_and_judge};
 use nix::sys::resource::{UsageWho::RUSAGE_CHILDREN, getrusage};
 use nix::sys::signal::{Signal::SIGKILL, kill};
 use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, alarm, fork};
-
-/// The picture shows the first 100 ms: 50 cells of 2 ms each.
-const CELLS: usize = 50;
-const CELL_MS: u64 = 2;
 
 fn main() -> Result<()> {
     sigpipe::reset(); // `| head -1` ends this program quietly
@@ -79,29 +75,15 @@ fn main() -> Result<()> {
     print_and_judge(cpu, &rows, begin.elapsed())
 }
 
-/// What each child does. It reports for how long it had the CPU, in each cell
-/// of the picture.
+/// What each child does: it computes. For the first 100 ms it notes when it had
+/// the CPU, and reports that as a picture.
 fn compute(start: Instant, mut report: PipeWriter) -> ! {
     // Only for a lecture: in 10 s a signal ends this process in any case.
     // In a real program, remove it.
     alarm::set(10);
     sleep(start.saturating_duration_since(Instant::now())); // until then
-    let mut had_cpu = [Duration::ZERO; CELLS];
-    let mut last = Instant::now();
-    loop {
-        let now = Instant::now(); // this is all that the child computes
-        let cell = (now - start).as_millis() as usize / CELL_MS as usize;
-        if cell >= CELLS {
-            break;
-        }
-        // It reads the clock far more often than every 0.1 ms. If two readings
-        // are farther apart, it had lost the CPU in between.
-        if now - last < Duration::from_micros(100) {
-            had_cpu[cell] += now - last;
-        }
-        last = now;
-    }
-    write!(report, "{}", draw(&had_cpu)).expect("a pipe has room for it");
+    let picture = draw_turns(start); // computes for these 100 ms
+    write!(report, "{picture}").expect("a pipe has room for it");
     loop {
         spin_loop(); // it goes on to compute
     }

@@ -8,7 +8,7 @@ use std::process::exit;
 use std::ptr::null;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use nix::time::ClockId;
 use sysinfo::{ProcessesToUpdate, System, get_current_pid};
 
@@ -93,4 +93,19 @@ fn human(kib: usize) -> String {
     } else {
         format!("{kib} KiB")
     }
+}
+
+/// Prints how much longer an access takes, if that is as it should be.
+pub fn judge(rows: &[Row], in_order: bool) -> Result<()> {
+    let shortest = rows[0].nanoseconds;
+    let longest = rows[rows.len() - 1].nanoseconds;
+    let times = longest / shortest;
+    let seen = format!(
+        "an access takes {shortest:.2} ns in 4 KiB, {longest:.2} ns in \
+         256 MiB: {times:.1} times as long"
+    );
+    // In order, the core can load the next cells in advance: no verdict then.
+    ensure!(in_order || times >= 3.0, "{seen}");
+    println!("\n{seen}");
+    Ok(())
 }

@@ -15,7 +15,7 @@ mod evidence;
 
 use std::hint::black_box;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use clap::Parser;
 
 use evidence::Row;
@@ -50,18 +50,7 @@ fn main() -> Result<()> {
         kib *= 4;
     }
     evidence::draw(&rows);
-
-    let shortest = rows[0].nanoseconds;
-    let longest = rows[rows.len() - 1].nanoseconds;
-    let times = longest / shortest;
-    let seen = format!(
-        "an access takes {shortest:.2} ns in 4 KiB, {longest:.2} ns in \
-         256 MiB: {times:.1} times as long"
-    );
-    // In order, the core can load the next cells in advance: no verdict then.
-    ensure!(args.in_order || times >= 3.0, "{seen}");
-    println!("\n{seen}");
-    Ok(())
+    evidence::judge(&rows, args.in_order)
 }
 
 /// Makes each cell lead to the next in this order, and the last to the first.

@@ -11,17 +11,18 @@
 //! Try:      taskset -c 0 cargo run -p communication-cost   # only one CPU
 //! See also: launch-cost, what it takes to start a process or a thread.
 
+mod evidence;
+
 use std::hint;
 use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::channel;
 use std::thread::{self, yield_now};
-use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use clap::Parser;
-use nix::sys::resource::{UsageWho, getrusage};
+use evidence::{Trips, count_sleeps, judge, measure, print_row};
 
 /// The partner is a process. It runs cat, which writes what it reads.
 fn by_pipe() -> Result<Trips> {
@@ -33,7 +34,8 @@ fn by_pipe() -> Result<Trips> {
     let mut to_cat = cat.stdin.take().context("no pipe to cat")?;
     let mut from_cat = cat.stdout.take().context("no pipe from cat")?;
 
-    // `measure` calls this closure with 1, 2, 3 and so on, and counts.
+    // For a while, `measure` calls this closure with 1, 2, 3 and so on. Each
+    // number has to come back.
     let trips = measure(|number| {
         let bytes = number.to_ne_bytes(); // 8 of them
         to_cat.write_all(&bytes).context("cat does not read")?;
@@ -131,80 +133,7 @@ fn main() -> Result<()> {
     print_row("threads, channel", &channel);
     print_row("threads, shared memory", &memory);
 
-    // To judge: do the sides sleep? Expected are one or two sleeps per trip at
-    // pipe and channel; fewer if an answer is often there before a side waits.
-    ensure!(pipe.sleeps_per_trip > 0.5, "hardly any sleep at the pipe");
-    let at_channel = channel.sleeps_per_trip;
-    ensure!(at_channel > 0.1, "hardly any sleep at the channel");
-    // Threads sleep a few times when they start and end. FreeBSD counts each
-    // yield as a sleep, too: no verdict there.
-    let sleeps = memory.sleeps;
-    let few = sleeps < 30 || cfg!(target_os = "freebsd");
-    ensure!(few, "{sleeps} sleeps at shared memory");
-    println!(
-        "\nsleeps at shared memory: {sleeps}, in {} trips",
-        memory.trips
-    );
-    Ok(())
-}
-
-/// Round trips of a way.
-struct Trips {
-    count: u64,
-    seconds: f64,
-}
-
-/// Sends 1, 2, 3 and so on, for a while. Each number has to come back.
-fn measure(
-    mut there_and_back: impl FnMut(u64) -> Result<u64>,
-) -> Result<Trips> {
-    let begin = Instant::now();
-    let mut count = 0;
-    while begin.elapsed() < Duration::from_millis(300) {
-        count += 1;
-        let number = there_and_back(count)?;
-        ensure!(number == count, "{count} was sent, {number} came back");
-    }
-    Ok(Trips {
-        count,
-        seconds: begin.elapsed().as_secs_f64(),
-    })
-}
-
-/// A row of the table.
-struct Row {
-    trips: u64,
-    trips_per_second: f64,
-    /// Of both sides together
-    sleeps: i64,
-    sleeps_per_trip: f64,
-}
-
-fn count_sleeps(way: fn() -> Result<Trips>) -> Result<Row> {
-    let before = sleeps()?;
-    let trips = way()?;
-    let sleeps = sleeps()? - before;
-    Ok(Row {
-        trips: trips.count,
-        trips_per_second: trips.count as f64 / trips.seconds,
-        sleeps,
-        sleeps_per_trip: sleeps as f64 / trips.count as f64,
-    })
-}
-
-fn print_row(way: &str, row: &Row) {
-    let trips = row.trips_per_second;
-    let sleeps = row.sleeps_per_trip;
-    println!("{way:<24}{trips:>13.0}{sleeps:>17.2}");
-}
-
-/// How often the threads of this process have left their CPU to wait, and its
-/// children, which count when they are reaped. Source: getrusage(2), ru_nvcsw.
-fn sleeps() -> Result<i64> {
-    let this = getrusage(UsageWho::RUSAGE_SELF)?;
-    let children = getrusage(UsageWho::RUSAGE_CHILDREN)?;
-    Ok(this.voluntary_context_switches()
-        + children.voluntary_context_switches())
+    judge(&pipe, &channel, &memory)
 }
 
 #[derive(Parser)]

@@ -11,14 +11,17 @@
 //! Try:      cargo run -p failing-operations -- --attempts 1   # exits 1
 //! See also: process-isolation, why the workers are processes, not threads.
 
+mod evidence;
+
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Output, Stdio};
 use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use clap::{Parser, value_parser};
+use evidence::{judge, print_failures};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
@@ -75,6 +78,8 @@ fn main() -> Result<()> {
     }
 
     print_failures(&attempts);
+    // The verdict: each way to fail was noticed, and each job has one result,
+    // the right one. On a busy machine more workers may fail, as they are late.
     judge(&attempts)
 }
 
@@ -159,65 +164,6 @@ fn check(job: u8, output: &Output, in_time: bool) -> Result<u16, Failure> {
     let start = format!("{job} ");
     let square = line.strip_prefix(&start).ok_or(Failure::Nonsense)?;
     square.parse().map_err(|_| Failure::Nonsense)
-}
-
-fn print_failures(attempts: &[Attempt]) {
-    println!("job  worker    it wrote    how it ended         failure");
-    for attempt in attempts {
-        if let Err(failure) = &attempt.result {
-            let Attempt { job, worker, .. } = attempt;
-            let text = String::from_utf8_lossy(&attempt.output.stdout);
-            let text = format!("{text:?}");
-            let status = attempt.output.status.to_string();
-            println!(
-                "{job:>3}  {worker:<8}  {text:<10}  {status:<19}  {failure:?}"
-            );
-        }
-    }
-}
-
-/// Each way to fail was noticed, and each job has one result, the right one.
-/// On a busy machine more workers may fail, as they are late.
-fn judge(attempts: &[Attempt]) -> Result<()> {
-    let mut failures: Vec<Failure> = Vec::new();
-    let mut pairs = String::new();
-    let mut results = 0;
-    let mut right = 0;
-    for attempt in attempts {
-        match &attempt.result {
-            Err(failure) => failures.push(*failure),
-            Ok(square) => {
-                pairs += &format!(" {}:{square}", attempt.job);
-                results += 1;
-                if *square == u16::from(attempt.job).pow(2) {
-                    right += 1;
-                }
-            }
-        }
-    }
-    println!("\njob:result {pairs}\n");
-
-    for kind in [
-        Failure::Crash,
-        Failure::Hang,
-        Failure::Nonsense,
-        Failure::HalfAnswer,
-    ] {
-        ensure!(failures.contains(&kind), "not noticed: {kind:?}");
-    }
-    ensure!(
-        right == JOBS,
-        "{right} of {JOBS} jobs have the right result"
-    );
-    ensure!(results == JOBS, "{JOBS} jobs, but {results} results");
-    let started = attempts.len();
-    let failed = failures.len();
-    println!(
-        "{started} workers started: {JOBS} at first, \
-         {failed} for those that failed"
-    );
-    println!("{JOBS} jobs, {results} results, {right} of them right");
-    Ok(())
 }
 
 #[derive(Parser)]

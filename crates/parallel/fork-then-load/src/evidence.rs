@@ -1,4 +1,5 @@
-//! What parent and workers use, measured while all of them live.
+//! What parent and workers use, measured while all of them live, and whether
+//! that is once or twice the data.
 //!
 //! Sources: fork(2), "Notes", for page tables and copies; proc_pid_smaps(5) for
 //! Pss, of which smaps_rollup has the sum.
@@ -8,7 +9,7 @@ use std::io::{PipeReader, PipeWriter, pipe, read_to_string};
 use std::process::exit;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use nix::sys::wait::waitpid;
 use nix::time::ClockId;
 use nix::unistd::{Pid, getpid};
@@ -93,6 +94,34 @@ fn mib_of(process: Pid) -> Result<f64> {
         }
     }
     bail!("no Pss in /proc/{process}/smaps_rollup")
+}
+
+pub fn print_and_judge(
+    data: u16,
+    fork_first: &Row,
+    load_first: &Row,
+) -> Result<()> {
+    println!("{:<61}CPU time of forks", "memory of parent and workers");
+    let once = print_row("fork, then load", fork_first, data);
+    let twice = print_row("load, then fork", load_first, data);
+    println!(
+        "\nmemory in use, in times the data: loaded by the workers {once:.2}, \
+         loaded first {twice:.2}"
+    );
+    // The program itself needs a few MiB, so this is rounded.
+    ensure!(once.round() == 1.0, "loaded by the workers: expected once");
+    ensure!(twice.round() == 2.0, "loaded first: expected twice");
+    Ok(())
+}
+
+/// Returns how many times the data is in memory. `data` is in MiB.
+fn print_row(name: &str, row: &Row, data: u16) -> f64 {
+    let times = row.mib / f64::from(data);
+    let bar = "█".repeat((12.0 * times) as usize);
+    let mib = row.mib;
+    let forks = row.forks.as_secs_f64() * 1000.0;
+    println!("{name}: {mib:.0} MiB in use {bar:<29}{forks:>13.1} ms");
+    times
 }
 
 /// Exits with 77 if so many MiB are not free.

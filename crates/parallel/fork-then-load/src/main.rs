@@ -17,9 +17,9 @@ mod evidence;
 
 use std::hint::black_box;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use clap::{Parser, value_parser};
-use evidence::{Meter, Row};
+use evidence::{Meter, Row, need_memory, print_and_judge};
 use nix::unistd::{ForkResult, fork};
 
 const WORKERS: usize = 4;
@@ -84,34 +84,16 @@ fn main() -> Result<()> {
     let args = Args::parse();
     // Data and copies are twice the data. It asks for four times as much, as
     // other programs need memory, too.
-    evidence::need_memory(4 * u64::from(args.mib))?; // or exits with 77
+    need_memory(4 * u64::from(args.mib))?; // or exits with 77
 
     let bytes = usize::from(args.mib) * 1024 * 1024;
     let fork_first = fork_then_load(bytes)?;
     let load_first = load_then_fork(bytes)?;
 
     println!("{} MiB of data, {WORKERS} workers\n", args.mib);
-    println!("{:<61}CPU time of forks", "memory of parent and workers");
-    let once = print_row("fork, then load", &fork_first, &args);
-    let twice = print_row("load, then fork", &load_first, &args);
-    println!(
-        "\nmemory in use, in times the data: loaded by the workers {once:.2}, \
-         loaded first {twice:.2}"
-    );
-    // The program itself needs a few MiB, so this is rounded.
-    ensure!(once.round() == 1.0, "loaded by the workers: expected once");
-    ensure!(twice.round() == 2.0, "loaded first: expected twice");
-    Ok(())
-}
-
-/// Returns how many times the data is in memory.
-fn print_row(name: &str, row: &Row, args: &Args) -> f64 {
-    let times = row.mib / f64::from(args.mib);
-    let bar = "█".repeat((12.0 * times) as usize);
-    let mib = row.mib;
-    let forks = row.forks.as_secs_f64() * 1000.0;
-    println!("{name}: {mib:.0} MiB in use {bar:<29}{forks:>13.1} ms");
-    times
+    // The verdict: loaded by the workers, the data is in memory once. Loaded
+    // first, it is there twice.
+    print_and_judge(args.mib, &fork_first, &load_first)
 }
 
 #[derive(Parser)]

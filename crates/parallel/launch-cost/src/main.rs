@@ -11,14 +11,15 @@
 //! See also: communication-cost, what they cost once they run;
 //!           fork-then-load, the fork of a large process.
 
+mod evidence;
+
 use std::ffi::CStr;
-use std::hint::black_box;
 use std::process::exit;
 use std::thread;
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
+use evidence::{call_1000_times, measure, print_and_judge};
 use nix::libc::_exit;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, execvp, fork};
@@ -31,7 +32,7 @@ fn main() -> Result<()> {
     Args::parse();
 
     // Processes first: fork is safe as long as there is no other thread.
-    let of_python = LAUNCHES / 20;
+    let of_python = LAUNCHES / 20; // it takes long to start
     // No `?` here: if there is no Python, the other rows are shown.
     let pythons = measure(of_python, || start_process(become_python));
     let execs = measure(LAUNCHES, || start_process(become_true))?;
@@ -39,51 +40,14 @@ fn main() -> Result<()> {
     let threads = measure(LAUNCHES, start_thread)?;
     let pool = ThreadPool::new(1); // starts one thread
     let jobs = measure(LAUNCHES, || run_job(&pool))?;
+    // The unit of the table. One call would be too short for the clock.
     let calls = measure(LAUNCHES, call_1000_times)?;
 
     println!("{LAUNCHES} launches of each kind, {of_python} of Python\n");
-    println!(
-        "launched              fastest   in calls   median  1 % of a job of  \
-         ██: × 10"
-    );
-    print_row("1000 function calls", &calls, &calls);
-    print_row("job, warm pool", &jobs, &calls);
-    print_row("thread", &threads, &calls);
-    print_row("fork", &forks, &calls);
-    print_row("fork + exec true", &execs, &calls);
-    match pythons {
-        Ok(pythons) => print_row("fork + exec python3", &pythons, &calls),
-        Err(error) => println!("fork + exec python3: {error}"),
-    }
-
-    // The fastest launches are compared: on a busy machine many are slow, but
-    // not all. A job of the pool is not compared: to wake up a thread may take
-    // as long as to start one.
-    let thread = in_calls(&threads, &calls);
-    let forked = in_calls(&forks, &calls);
-    let executed = in_calls(&execs, &calls);
-    println!(
-        "\na thread takes as long as {thread:.0} calls, a fork {forked:.0}, \
-         with exec {executed:.0}"
-    );
-    let order = [1.0, thread, forked, executed];
-    ensure!(
-        order.is_sorted(),
-        "expected: call, thread, fork, fork + exec"
-    );
-    Ok(())
+    print_and_judge(&calls, &jobs, &threads, &forks, &execs, pythons)
 }
 
-/// One call would be too short for the clock.
-fn call_1000_times() -> Result<()> {
-    // If the compiler knew which function it is, it would leave the calls out.
-    let function: fn() = black_box(do_nothing);
-    for _ in 0..1000 {
-        function();
-    }
-    Ok(())
-}
-
+/// The work of a call, a job, a thread and a fork.
 fn do_nothing() {}
 
 /// Hands a job to the thread of the pool, and waits until it is done.
@@ -140,44 +104,6 @@ fn become_program(words: &[&CStr]) -> ! {
     let Err(error) = execvp(words[0], words);
     eprintln!("exec {:?}: {error}", words[0]);
     exit(127) // as a shell does if there is no such command
-}
-
-/// The times of one kind of launch.
-struct Times {
-    fastest: Duration,
-    median: Duration,
-}
-
-fn measure(launches: usize, launch: impl Fn() -> Result<()>) -> Result<Times> {
-    let mut times = Vec::new();
-    for _ in 0..launches {
-        let begin = Instant::now();
-        launch()?;
-        times.push(begin.elapsed());
-    }
-    times.sort();
-    Ok(Times {
-        fastest: times[0],
-        median: times[launches / 2],
-    })
-}
-
-/// How many calls take as long, by the fastest of each kind.
-fn in_calls(times: &Times, calls: &Times) -> f64 {
-    let one_call = calls.fastest.as_secs_f64() / 1000.0;
-    times.fastest.as_secs_f64() / one_call
-}
-
-fn print_row(name: &str, times: &Times, calls: &Times) {
-    let fastest = times.fastest;
-    let in_calls = in_calls(times, calls);
-    let median = times.median;
-    let job = 100 * median;
-    // Two cells for each factor of ten, from 100 ns on.
-    let cells = 2.0 * (fastest.as_secs_f64() / 100e-9).log10();
-    let bar = "█".repeat(cells as usize);
-    print!("{name:<20}{fastest:>9.1?}{in_calls:>11.0}");
-    println!("{median:>9.1?}{job:>12.1?}  {bar}");
 }
 
 #[derive(Parser)]

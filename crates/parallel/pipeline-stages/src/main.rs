@@ -9,18 +9,20 @@
 //! Try:      cargo run -p pipeline-stages -- --split 20   # which one decides?
 //! See also: embarrassingly-parallel, where each thread does whole jobs.
 
+mod evidence;
+mod work;
+
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::thread::{self, sleep};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use clap::{Parser, value_parser};
-
-/// Ten sentences of Abraham Lincoln, 1863, one in each line.
-const TEXT: &str = include_str!("gettysburg.txt");
+use evidence::{draw, judge};
+use work::{Span, TEXT, words_of, work_for};
 
 /// How long the first and the last stage work on a sentence. How long the
-/// second one does is an argument, --split.
+/// second one does is an argument, --split. All three only sleep for so long.
 const TIME_TO_READ: Duration = Duration::from_millis(40);
 const TIME_TO_COUNT: Duration = Duration::from_millis(20);
 
@@ -92,71 +94,9 @@ fn main() -> Result<()> {
     draw("read", &reading, start);
     draw("split", &splitting, start);
     draw("count", &counting, start);
+    // The verdict: the words were counted right. And the time that the pipeline
+    // took is nearer to that of its busiest stage than to that of all together.
     judge(counted, took, [&reading, &splitting, &counting])
-}
-
-/// From when to when a stage worked on a sentence.
-struct Span {
-    begin: Instant,
-    end: Instant,
-}
-
-/// Only sleeps: this stands for waiting for a disk, a database or another
-/// computer. So one core is enough for all stages.
-fn work_for(time: Duration) -> Span {
-    let begin = Instant::now();
-    sleep(time);
-    let end = Instant::now();
-    Span { begin, end }
-}
-
-fn words_of(text: &str) -> Vec<String> {
-    let mut words = Vec::new();
-    for word in text.replace('-', " ").split_whitespace() {
-        words.push(word.to_string());
-    }
-    words
-}
-
-/// A line of the picture. A column is 20 ms: the number of the sentence, or a
-/// space while the stage waits.
-fn draw(stage: &str, spans: &[Span], start: Instant) {
-    let column = |time: Instant| (time - start).as_millis() as usize / 20;
-    let mut line = String::new();
-    for (sentence, span) in spans.iter().enumerate() {
-        let pause = column(span.begin) - line.len();
-        line += &" ".repeat(pause);
-        let length = column(span.end) - line.len();
-        line += &sentence.to_string().repeat(length);
-    }
-    println!("{stage:<7}{line}");
-}
-
-/// The words must have been counted right. And the time that the pipeline took
-/// must be nearer to that of its busiest stage than to that of all together.
-fn judge(counted: usize, took: Duration, stages: [&[Span]; 3]) -> Result<()> {
-    let mut busiest = Duration::ZERO;
-    let mut together = Duration::ZERO;
-    for spans in stages {
-        let mut worked = Duration::ZERO;
-        for span in spans {
-            worked += span.end - span.begin;
-        }
-        busiest = busiest.max(worked);
-        together += worked;
-    }
-    let expected = words_of(TEXT).len();
-
-    println!("\nwords counted: {counted}, without a pipeline: {expected}");
-    println!("all its stages together worked {} ms", together.as_millis());
-    println!("its busiest stage worked {} ms", busiest.as_millis());
-    println!("the pipeline took {} ms", took.as_millis());
-    ensure!(counted == expected, "{counted} words, not {expected}");
-    ensure!(
-        took < (busiest + together) / 2,
-        "the time is nearer to that of all stages together"
-    );
-    Ok(())
 }
 
 #[derive(Parser)]

@@ -11,15 +11,17 @@
 //! See also: zombie-creation, what is left of a child that is not reaped;
 //!           exit-status, what else the parent learns.
 
+mod evidence;
+
 use std::ffi::CString;
-use std::fs;
 use std::process::exit;
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
+use evidence::{judge, need_proc, read_status};
 use nix::errno::Errno;
 use nix::sys::signal::kill;
-use nix::sys::wait::{WaitStatus, waitpid};
+use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, Pid, execvp, fork, getpid, getppid};
 
 fn main() -> Result<()> {
@@ -57,18 +59,10 @@ fn main() -> Result<()> {
     };
     println!("check   {parent:<7}──────▶ {child:<8}kill: {error}");
 
-    let code = i32::from(args.exit_code);
-    ensure!(new_name != old_name, "exec failed: still {old_name}");
     ensure!(state == "Z (zombie)", "{child} was no zombie: {state}");
-    ensure!(
-        status == WaitStatus::Exited(child, code),
-        "exit code {code} was expected, and waitpid said {status:?}"
-    );
     // ESRCH: there is no such process.
     ensure!(error == Errno::ESRCH, "reaped, but PID {child} exists");
-    println!("\nPID {child} ran {old_name:?}, and after exec {new_name:?}");
-    println!("its parent got exit code {code}, then PID {child} was gone");
-    Ok(())
+    judge(status, args.exit_code, &old_name, &new_name)
 }
 
 /// What the child does, and prints. The last lines run only if exec fails.
@@ -100,25 +94,6 @@ fn wait_without_reaping(child: Pid) -> Result<()> {
 #[cfg(target_os = "macos")]
 fn wait_without_reaping(_: Pid) -> Result<()> {
     unreachable!("there is no /proc on macOS")
-}
-
-fn need_proc() {
-    if !fs::exists("/proc/self/status").unwrap_or(false) {
-        eprintln!("cannot run here: it reads names from /proc, as on Linux");
-        exit(77);
-    }
-}
-
-/// A field of /proc/PID/status. Source: proc_pid_status(5).
-fn read_status(process: Pid, field: &str) -> Result<String> {
-    let status = fs::read_to_string(format!("/proc/{process}/status"))?;
-    let start = format!("{field}:\t");
-    for line in status.lines() {
-        if let Some(value) = line.strip_prefix(&start) {
-            return Ok(value.to_string());
-        }
-    }
-    bail!("no {field} in /proc/{process}/status")
 }
 
 #[derive(Parser)]

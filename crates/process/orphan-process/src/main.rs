@@ -9,17 +9,21 @@
 //! Try:      cargo run -p orphan-process -- --adopt
 //! See also: zombie-creation, where the parent lives on, and does not reap.
 
-use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+mod evidence;
+
+use std::io::{BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::Result;
 use clap::Parser;
+#[cfg(not(target_os = "linux"))]
+use evidence::set_child_subreaper;
+use evidence::{judge, read_pid};
 #[cfg(target_os = "linux")]
 use nix::sys::prctl::set_child_subreaper;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::waitpid;
-use nix::unistd::{ForkResult, Pid, fork, getpid, getppid};
+use nix::unistd::{ForkResult, fork, getpid, getppid};
 
 /// The grandparent.
 fn main() -> Result<()> {
@@ -64,19 +68,7 @@ fn main() -> Result<()> {
     // waitpid waits until a child has ended, and reaps it. If the process that
     // calls it is not the parent, waitpid fails at once with ECHILD: no child.
     let reaped = waitpid(child, None);
-    let name = name_of(after);
-    println!("\nthe parent of {child} was {before}, which was killed");
-    println!("now it is {after} ({name}); the grandparent is {grandparent}");
-    println!("the grandparent's waitpid({child}) said {reaped:?}");
-
-    let adopted = after == grandparent;
-    let init = Pid::from_raw(1); // in a container, this program may be init
-    let should_adopt = args.adopt || grandparent == init;
-    ensure!(before == parent, "the parent was {before} at first");
-    ensure!(after != parent, "the parent is still {parent}, killed");
-    ensure!(adopted == should_adopt, "a wrong new parent: {after}");
-    ensure!(reaped.is_ok() == adopted, "waitpid said {reaped:?}");
-    Ok(())
+    judge(parent, child, before, after, reaped, args.adopt)
 }
 
 /// Forks the child and waits for it, until the grandparent kills this process.
@@ -102,33 +94,6 @@ fn be_the_child(mut socket: UnixStream) -> Result<()> {
         return Ok(()); // an end of file: the grandparent has ended
     }
     writeln!(socket, "{}", getppid())?;
-    Ok(())
-}
-
-/// Each line from the child is a PID.
-fn read_pid(socket: &mut BufReader<UnixStream>) -> Result<Pid> {
-    let mut line = String::new();
-    socket.read_line(&mut line)?;
-    let Ok(number) = line.trim().parse() else {
-        bail!("the child did not say its PID, or its parent's");
-    };
-    Ok(Pid::from_raw(number))
-}
-
-/// The name that ps shows, or "?" where /proc does not say it.
-fn name_of(process: Pid) -> String {
-    let file = format!("/proc/{process}/comm");
-    let name = fs::read_to_string(file).unwrap_or("?".to_string());
-    name.trim().to_string()
-}
-
-/// In place of nix's function, which Linux has, and other systems have not.
-#[cfg(not(target_os = "linux"))]
-fn set_child_subreaper(adopt: bool) -> Result<()> {
-    if adopt {
-        eprintln!("cannot run here: --adopt needs prctl, as on Linux");
-        std::process::exit(77);
-    }
     Ok(())
 }
 

@@ -1,4 +1,5 @@
-//! What the kernel says of the children.
+//! What the kernel says of the children, and what ties them to one CPU and to
+//! their parent.
 //!
 //! Sources: proc_pid_status(5) for the states; the kernel's
 //! Documentation/scheduler/sched-stats.rst for /proc/PID/schedstat.
@@ -9,10 +10,10 @@ use std::thread::yield_now;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, getppid};
 
 /// The state of a process, such as "S (sleeping)", or "gone".
-pub fn state_of(process: Pid) -> String {
+fn state_of(process: Pid) -> String {
     let status = fs::read_to_string(format!("/proc/{process}/status"));
     for line in status.unwrap_or_default().lines() {
         if let Some(state) = line.strip_prefix("State:\t") {
@@ -83,4 +84,16 @@ pub fn pin_to_this_cpu() -> Result<()> {
 #[cfg(not(target_os = "linux"))]
 pub fn pin_to_this_cpu() -> Result<()> {
     unreachable!("no schedstat")
+}
+
+/// From now on, this child ends when its parent does.
+pub fn end_with(parent: Pid) {
+    // The kernel sends SIGKILL to this child when its parent ends. An alarm
+    // would not do: a stopped process does not hear SIGALRM.
+    #[cfg(target_os = "linux")]
+    nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)
+        .expect("a valid signal");
+    if getppid() != parent {
+        exit(1); // the parent had ended before
+    }
 }

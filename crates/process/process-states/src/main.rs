@@ -23,10 +23,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use clap::{Parser, value_parser};
-use evidence::{judge, look, need_schedstat, pin_to_this_cpu};
+use evidence::{end_with, judge, look, need_schedstat, pin_to_this_cpu};
 use nix::sys::signal::{Signal, kill, raise};
 use nix::sys::wait::waitpid;
-use nix::unistd::{ForkResult, Pid, fork, getpid, getppid};
+use nix::unistd::{ForkResult, Pid, fork, getpid};
 
 fn main() -> Result<()> {
     sigpipe::reset(); // `| head -1` ends this program quietly
@@ -110,6 +110,8 @@ fn start(work: impl FnOnce()) -> Result<Pid> {
     let result = unsafe { fork() }.context("fork refused")?;
     match result {
         ForkResult::Child => {
+            // Only for a lecture: the child ends when its parent does.
+            // In a real program, remove it.
             end_with(parent);
             work();
             exit(0)
@@ -122,18 +124,6 @@ fn start(work: impl FnOnce()) -> Result<Pid> {
 fn compute() {
     let begin = Instant::now();
     while begin.elapsed() < Duration::from_secs(10) {}
-}
-
-/// Only for a lecture: the child ends when its parent does.
-/// In a real program, remove it.
-fn end_with(parent: Pid) {
-    // The kernel sends SIGKILL to this child when its parent ends. An alarm
-    // would not do: a stopped process does not hear SIGALRM.
-    #[cfg(target_os = "linux")]
-    nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).expect("a valid signal");
-    if getppid() != parent {
-        exit(1); // the parent had ended before
-    }
 }
 
 #[derive(Parser)]

@@ -11,14 +11,16 @@
 //! See also: fork-exec-exit-reap, the whole life cycle; orphan-process,
 //!           where the parent is the one that ends.
 
-use std::fs;
-use std::io::{IsTerminal, PipeReader, PipeWriter, Read, pipe, stdin};
-use std::process::{Command, exit};
+mod evidence;
 
-use anyhow::{Context, Result, bail, ensure};
+use std::io::{PipeReader, PipeWriter, Read, pipe};
+use std::process::exit;
+
+use anyhow::{Context, Result};
 use clap::{Parser, value_parser};
+use evidence::{judge, look, need_proc, pause_at_a_terminal};
 use nix::sys::signal::{SigHandler, Signal, kill, signal};
-use nix::sys::wait::{WaitStatus, waitpid};
+use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, Pid, fork};
 
 const EXIT_CODE: i32 = 7; // a number that the parent will recognise
@@ -51,12 +53,13 @@ fn main() -> Result<()> {
             ForkResult::Parent { child } => children.push(child),
         }
     }
+    // look prints what the kernel says of each child, and counts the states.
     println!("                  PID  state         memory");
-    let before_exit = look("alive", &children);
+    let alive = look("alive", &children);
 
     drop(writer); // no write end is open any more: now the children exit
     wait_without_reaping(&children)?;
-    let after_exit = look("exited", &children);
+    let exited = look("exited", &children);
 
     for child in &children {
         kill(*child, Signal::SIGKILL)?; // no error: the zombie has an entry
@@ -64,36 +67,13 @@ fn main() -> Result<()> {
     let after_kill = look("SIGKILL sent", &children);
     pause_at_a_terminal(&children)?;
 
-    let mut codes_kept = 0;
+    let mut statuses = Vec::new();
     for child in &children {
-        let status = waitpid(*child, None)?; // reaps it
-        if status == WaitStatus::Exited(*child, EXIT_CODE) {
-            codes_kept += 1;
-        }
+        statuses.push(waitpid(*child, None)?); // reaps it, gets its exit code
     }
-    let after_reaping = look("reaped", &children);
+    let reaped = look("reaped", &children);
 
-    let count = children.len();
-    ensure!(before_exit.alive == count, "a child was not alive at first");
-    ensure!(
-        after_exit.zombies == count && after_kill.zombies == count,
-        "of {count} children, {} were zombies after exit, {} after SIGKILL",
-        after_exit.zombies,
-        after_kill.zombies
-    );
-    ensure!(codes_kept == count, "exit code kept for {codes_kept} only");
-    ensure!(
-        after_reaping.gone == count,
-        "a child was reaped, and is there"
-    );
-    println!(
-        "\nzombies after exit: {}, without memory",
-        after_exit.zombies
-    );
-    println!("zombies after SIGKILL: {}", after_kill.zombies);
-    println!("exit code {EXIT_CODE} kept for: {codes_kept}");
-    println!("zombies after reaping: {}", after_reaping.zombies);
-    Ok(())
+    judge(&alive, &exited, &after_kill, &reaped, &statuses)
 }
 
 /// What each child does.
@@ -121,82 +101,6 @@ fn wait_without_reaping(children: &[Pid]) -> Result<()> {
 #[cfg(target_os = "macos")]
 fn wait_without_reaping(_: &[Pid]) -> Result<()> {
     unreachable!("there is no /proc on macOS")
-}
-
-/// Shows what ps says. At a terminal, waits until somebody presses Enter.
-fn pause_at_a_terminal(children: &[Pid]) -> Result<()> {
-    let pids: Vec<String> = children.iter().map(Pid::to_string).collect();
-    let list = pids.join(",");
-    println!("\n$ ps -o pid,ppid,stat,args -p {list}");
-    let ps = Command::new("ps")
-        .args(["-o", "pid,ppid,stat,args", "-p", &list])
-        .output();
-    match ps {
-        Ok(ps) if ps.status.success() => {
-            print!("{}", String::from_utf8_lossy(&ps.stdout));
-        }
-        _ => println!("(this machine has no ps that knows these options)"),
-    }
-    if stdin().is_terminal() {
-        println!("\nStill zombies: look from another terminal.");
-        println!("To reap them, press Enter.");
-        stdin().read_line(&mut String::new())?;
-    }
-    println!();
-    Ok(())
-}
-
-fn need_proc() {
-    if !fs::exists("/proc/self/status").unwrap_or(false) {
-        eprintln!(
-            "cannot run here: it looks at processes in /proc, as on Linux"
-        );
-        exit(77);
-    }
-}
-
-/// How many children were alive, zombies, or gone, when they were looked at.
-#[derive(Default)]
-struct Seen {
-    alive: usize,
-    zombies: usize,
-    gone: usize,
-}
-
-/// Prints what the kernel says of each child, and counts. Source: wait(2),
-/// "Notes", for what stays of a zombie.
-fn look(when: &str, children: &[Pid]) -> Seen {
-    let mut seen = Seen::default();
-    for child in children {
-        let Ok(state) = read_status(*child, "State") else {
-            println!("{when:<13}{child:>8}  no such process");
-            seen.gone += 1;
-            continue;
-        };
-        // VmRSS is how much of its memory is in use. A zombie has no such line.
-        if let Ok(memory) = read_status(*child, "VmRSS") {
-            println!("{when:<13}{child:>8}  {state:<14}{memory}");
-            seen.alive += 1;
-        } else {
-            println!("{when:<13}{child:>8}  {state:<14}none");
-            if state == "Z (zombie)" {
-                seen.zombies += 1;
-            }
-        }
-    }
-    seen
-}
-
-/// A field of /proc/PID/status. Source: proc_pid_status(5).
-fn read_status(process: Pid, field: &str) -> Result<String> {
-    let status = fs::read_to_string(format!("/proc/{process}/status"))?;
-    let start = format!("{field}:\t");
-    for line in status.lines() {
-        if let Some(value) = line.strip_prefix(&start) {
-            return Ok(value.trim().to_string());
-        }
-    }
-    bail!("no {field} in /proc/{process}/status")
 }
 
 #[derive(Parser)]

@@ -1,4 +1,4 @@
-//! Lets mpirun start the processes, and shows what each of them has.
+//! Lets mpirun start the processes, shows what each of them has, and judges it.
 //!
 //! Sources: mpirun(1); MPI 4.0, chapter 6 "Collective Communication".
 
@@ -11,6 +11,9 @@ use anyhow::{Context, Result, ensure};
 use mpi::topology::SimpleCommunicator;
 use mpi::traits::{Communicator, Root};
 use nix::unistd::alarm;
+
+use crate::STEPS;
+use crate::data::{B0, B1};
 
 /// Variables that Open MPI 4 and 5 heed, and other MPIs ignore.
 const SETTINGS: [(&str, &str); 6] = [
@@ -70,9 +73,69 @@ pub fn ensure_not_alone(world: &SimpleCommunicator, ranks: u8) -> Result<()> {
     Ok(())
 }
 
+/// What a process has in the end.
+pub struct Outcome {
+    /// The first row that it holds
+    pub first: u64,
+    /// Bytes of its rows
+    pub held: usize,
+    /// Bytes
+    pub contributed: usize,
+    /// The line
+    pub b0: f64,
+    pub b1: f64,
+    /// Lengths of the gradients there, per row
+    pub own_per_row: f64,
+    pub total_per_row: f64,
+}
+
+pub fn print_and_judge(
+    world: &SimpleCommunicator,
+    outcome: &Outcome,
+) -> Result<()> {
+    let Outcome {
+        first,
+        held,
+        contributed,
+        b0,
+        b1,
+        own_per_row,
+        total_per_row,
+    } = *outcome;
+    let heading = "  from row   bytes held  contributed  gradient per row";
+    let bytes = format!("{held:>13}{contributed:>13}");
+    let numbers = format!("{first:>10}{bytes}{own_per_row:>18.1e}");
+    print_table(world, heading, &numbers)?;
+
+    if world.rank() > 0 {
+        return Ok(());
+    }
+    println!("truth: b0 = {B0}, b1 = {B1}");
+    println!("found: b0 = {b0:.12}, b1 = {b1:.12}");
+
+    let off = (b0 - B0).abs().max((b1 - B1).abs());
+    ensure!(off < 0.02, "the line is off by {off:.3}");
+    ensure!(
+        total_per_row < 1e-6,
+        "the gradient is {total_per_row:.1e} per row"
+    );
+    if world.size() > 1 {
+        ensure!(own_per_row > 1e-6, "rank 0's own is {own_per_row:.1e}, too");
+    }
+    print!("\ngradient per row: rank 0's own {own_per_row:.1e}, ");
+    println!("of all rows {total_per_row:.1e}");
+    print!("rank 0 held {held} bytes, and contributed {contributed}: ");
+    println!("{STEPS} steps, 2 numbers each");
+    Ok(())
+}
+
+pub fn length(gradient: [f64; 2]) -> f64 {
+    gradient[0].hypot(gradient[1])
+}
+
 /// Prints what all processes have, one row each. `numbers` has to be equally
 /// long on all of them.
-pub fn print_table(
+fn print_table(
     world: &SimpleCommunicator,
     heading: &str,
     numbers: &str,

@@ -1,0 +1,102 @@
+//! A picture of how the threads waited, and whether they waited at the same
+//! time.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use nix::time::{ClockId, clock_gettime};
+
+use crate::ANSWER_AFTER;
+
+/// From when to when a thread has waited for an answer.
+pub struct Wait {
+    pub sent: Instant,
+    pub answered: Instant,
+}
+
+/// The time that the threads of this process have spent on a core, added up.
+pub fn cpu_time() -> Result<Duration> {
+    let time = clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID)?;
+    Ok(Duration::from(time))
+}
+
+/// A row for each request: blank until it is sent, then filled while a thread
+/// waits for its answer.
+pub fn draw(alone: &[Wait], together: &[Wait]) {
+    println!("Each answer takes {ANSWER_AFTER:?}. ▒ a thread waits for one.");
+    // The longer run fills 72 columns.
+    let column = duration(alone).max(duration(together)) / 72;
+    for waits in [alone, together] {
+        println!();
+        for wait in waits {
+            let before = wait.sent - waits[0].sent;
+            let blank = before.div_duration_f64(column) as usize;
+            let waited = wait.answered - wait.sent;
+            let filled = waited.div_duration_f64(column) as usize;
+            println!("{}{}", " ".repeat(blank), "▒".repeat(filled));
+        }
+    }
+}
+
+/// From the first request to the last answer.
+fn duration(waits: &[Wait]) -> Duration {
+    let last = waits.iter().map(|wait| wait.answered).max();
+    last.expect("a request") - waits[0].sent
+}
+
+/// How many threads waited at the same time, at most. That number grows when a
+/// request is sent, so it is enough to count at these moments.
+fn most_at_once(waits: &[Wait]) -> usize {
+    let mut most = 0;
+    for wait in waits {
+        // Those that waited when this request was sent, itself among them.
+        let mut count = 0;
+        for other in waits {
+            if other.sent <= wait.sent && wait.sent < other.answered {
+                count += 1;
+            }
+        }
+        most = most.max(count);
+    }
+    most
+}
+
+pub fn judge(
+    alone: &[Wait],
+    together: &[Wait],
+    threads: u8,
+    on_a_core: Duration,
+) -> Result<()> {
+    let one = most_at_once(alone);
+    let many = most_at_once(together);
+    ensure!(one == 1, "one thread waited for {one} answers at once");
+    ensure!(many > 1, "no two of the threads waited at the same time");
+    let long = duration(alone);
+    let short = duration(together);
+    let ratio = long.div_duration_f64(short);
+    ensure!(ratio > 1.3, "many threads: only {ratio:.1} times as fast");
+    let both = long + short;
+    ensure!(
+        on_a_core < both / 2,
+        "{on_a_core:.3?} of {both:.3?} on a core"
+    );
+
+    println!();
+    print_run("1 thread", long, one);
+    print_run(&format!("{threads} threads"), short, many);
+    let on_a_core = on_a_core.as_secs_f64();
+    let both = both.as_secs_f64();
+    println!(
+        "{ratio:.1} times as fast; on a core {on_a_core:.3} s of {both:.3} s"
+    );
+    Ok(())
+}
+
+fn print_run(threads: &str, time: Duration, most: usize) {
+    let seconds = time.as_secs_f64();
+    let times = time.div_duration_f64(ANSWER_AFTER);
+    println!(
+        "{threads}: {seconds:.3} s = {times:.1} times {ANSWER_AFTER:?}, \
+         waiting at the same time: {most}"
+    );
+}

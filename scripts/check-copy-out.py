@@ -1,0 +1,73 @@
+#!/usr/bin/env python3
+"""Usage: scripts/check-copy-out.py [DEMO...]
+
+Copies each demo (or those named) alone to a folder outside this repository, as a student would, and
+there runs its tests and the demo itself, whose output is to fit 80 columns and 24 lines; those with a
+Run line also optimised. Two demos at a time for each core, as many tests wait; built dependencies are
+shared between them.
+
+Exit code: 0 each one builds, passes, runs and fits, 1 one does not, 2 bad arguments.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import demos
+
+# Outside this repository: below it, Cargo would look for the copies among its members.
+OUTSIDE = Path(tempfile.gettempdir(), f"copy-out-{os.getuid()}-{zlib.crc32(str(demos.ROOT).encode())}")
+# Without what only a debugger reads, and what only the next build does: that takes most of the time.
+SETTINGS = {"CARGO_PROFILE_DEV_DEBUG": "0", "CARGO_INCREMENTAL": "0", "CARGO_TERM_QUIET": "true"}
+
+
+def check(demo):
+    """Copies the demo, tests and runs it there: whether all is well, and what to say of it."""
+    if demo.why_not():
+        return True, f"{demo.name} cannot be built here: {demo.why_not()}"
+    copy = OUTSIDE / demo.name
+    copy.mkdir(exist_ok=True)
+    for old in copy.iterdir():  # what was removed here is removed there
+        if old.is_dir():
+            shutil.rmtree(old)
+        elif old.name != "Cargo.lock":
+            old.unlink()
+    shutil.copytree(demo.folder, copy, dirs_exist_ok=True)  # with their times: built again is what changed
+    environment = {**os.environ, **SETTINGS, "CARGO_TARGET_DIR": str(demos.target() / "copy-out")}
+    for profile in [[], ["--release"]] if demo.profile == "release" else [[]]:
+        for command in ("test", "run"):
+            ran = subprocess.run(["cargo", command, *profile], cwd=copy, env=environment, text=True,
+                                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            if ran.returncode == 77 and command == "run":
+                return True, f"{demo.name}, copied out alone: passes its tests, {ran.stderr.strip()}"
+            if ran.returncode:
+                return False, f"{ran.stdout}{ran.stderr}{demo.name}, copied out alone: exit code {ran.returncode}"
+        lines = ran.stdout.splitlines()
+        if len(lines) > 24 or max(map(len, lines)) > 80:
+            return False, f"{ran.stdout}{demo.name}: more than a projector's 80 columns and 24 lines"
+    return True, f"{demo.name}, copied out alone: passes its tests, shows its point on one screen"
+
+
+def main():
+    if sys.argv[1:] in (["-h"], ["--help"]):
+        print(__doc__.strip())
+        return 0
+    chosen = demos.named(sys.argv[1:])
+    OUTSIDE.mkdir(mode=0o700, exist_ok=True)
+    if OUTSIDE.is_symlink() or OUTSIDE.stat().st_uid != os.getuid():
+        sys.exit(f"check-copy-out.py: {OUTSIDE} belongs to somebody else")
+    failed = 0
+    with ThreadPoolExecutor(2 * (os.cpu_count() or 1)) as pool:
+        for well, said in pool.map(check, reversed(chosen)):  # the last ones of the lecture take longest
+            print(said, flush=True)
+            failed |= not well
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
