@@ -1,8 +1,8 @@
 # `make` alone lists the targets.
 .PHONY: help setup lecture deck book handout test test-deck test-book test-clusters lint docs picture
 
-# The MPI demos are no default members: where there is no MPI they cannot be built.
-packages = $$(scripts/setup.sh --check mpi && echo --workspace)
+# Where there is no MPI its demos cannot be built.
+packages = --workspace $$(scripts/setup.sh --check mpi || echo '--exclude=mpi-*')
 
 # Clippy's default lints, and what makes a reader stop: each of these has a plain form.
 lints = undocumented_unsafe_blocks multiple_unsafe_ops_per_block \
@@ -48,7 +48,7 @@ test-book: setup ## make the book, and look at it in a headless Chromium
 	scripts/check-book.py
 
 test-clusters: ## run the job array on Slurm, PBS and Condor (as root; downloads a Debian)
-	for cluster in slurm pbs condor; do scripts/cluster/try.sh $$cluster || exit; done
+	scripts/cluster/try.sh slurm pbs condor
 
 lint: setup ## formatting, clippy, and shellcheck where there is one
 	cargo fmt --all --check
@@ -56,7 +56,7 @@ lint: setup ## formatting, clippy, and shellcheck where there is one
 	@if command -v shellcheck; then shellcheck scripts/*.sh scripts/cluster/*.sh scripts/cluster/job.slurm scripts/cluster/job.pbs .ci/run; else echo "no shellcheck here"; fi
 
 docs: ## what the demos say of themselves, as pages under target/doc
-	cargo doc --no-deps --document-private-items
+	cargo doc $(packages) --no-deps --document-private-items
 
 picture: ## draw the README's picture of a run again (with rich, from PyPI)
 	scripts/picture.sh

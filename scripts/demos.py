@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Usage: scripts/demos.py list | readme | slides | build [DEMO...]
+"""Usage: scripts/demos.py list | readme | slides | build [--release] [DEMO...]
 
 What the lecture knows of its demos, for every script: asked of Cargo (the manifests, and their order
 in Cargo.toml) and read from the header of each main.rs; what is made of it; and the one way to build.
@@ -8,7 +8,8 @@ in Cargo.toml) and read from the header of each main.rs; what is made of it; and
   readme          make the table in README.md again
   slides          write the slides into the target folder (scripts/lecture.md, with two of every demo),
                   and print their path
-  build [DEMO...] build them (all that can be built here), and print the paths of their executables
+  build [DEMO...] build them (all that can be built here), and print the paths of their executables;
+                  --release: optimised
 
 Exit code: 0 done, 1 not, 2 bad arguments.
 """
@@ -180,8 +181,10 @@ def main():
         deck.write_text(slides())
         print(deck)
     elif words[:1] == ["build"]:
-        wanted = named(words[1:])
-        print("\n".join(build(demo for demo in wanted if words[1:] or not demo.why_not()).values()))
+        profile = "release" if words[1:2] == ["--release"] else None
+        names = words[2:] if profile else words[1:]
+        wanted = [demo for demo in named(names) if names or not demo.why_not()]
+        print("\n".join(build(wanted, profile).values()))
     else:
         print("demos.py: bad arguments (--help shows how)", file=sys.stderr)
         sys.exit(2)

@@ -6,6 +6,7 @@
 #
 # Exit code: 0 they parse, 1 one does not, 2 bad arguments.
 set -euo pipefail
+unset CDPATH
 case ${1:-} in
   '') ;;
   -h | --help) sed -n '2,/^set/{/^set/d; s/^# \{0,1\}//; p;}' "${BASH_SOURCE[0]}"; exit ;;
@@ -13,24 +14,18 @@ case ${1:-} in
 esac
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
-for file in scripts/cluster/{job.slurm,job.pbs,try.sh,slurm.sh,condor.sh}; do
+for file in scripts/cluster/job.{slurm,pbs}; do
   bash -n "$file" || exit 1
   echo "$file: Bash parses it"
 done
-
 python=target/htcondor/bin/python
-if ! "$python" -c 'import htcondor' 2>/dev/null; then
-  rm -rf target/htcondor
-  if ! { python3 -m venv target/htcondor && "$python" -m pip install -q htcondor==24.12.24; } >/dev/null 2>&1; then
-    rm -rf target/htcondor
-    echo "scripts/cluster/job.condor: not parsed, the Python package htcondor cannot be installed here"
-    exit
-  fi
+if ! "$python" -c 'import htcondor' 2>/dev/null &&
+  ! { python3 -m venv --clear target/htcondor && "$python" -m pip install htcondor==24.12.24; } >/dev/null 2>&1; then
+  echo "scripts/cluster/job.condor: not parsed, the Python package htcondor cannot be installed here"
+  exit
 fi
-"$python" - <<'END'
-import warnings
-
-warnings.simplefilter("ignore")  # it has no configuration, and needs none
+# -W ignore: it has no configuration, and needs none.
+"$python" -W ignore - <<'END'
 import htcondor
 
 file = "scripts/cluster/job.condor"
