@@ -155,13 +155,20 @@ def slides_of(demo):
 
 
 def slides():
+    """A line `<!-- demos from NAME -->` becomes the slides of this demo and of those that follow it, up to the
+    next one that has such a line."""
     source = (ROOT / "scripts/lecture.md").read_text()
-    wanted = [demo.name for demo in all_demos()]
-    there = re.findall(r"^<!-- demo: (\S+) -->$", source, re.M)
-    if there != wanted:
-        sys.exit(f"scripts/lecture.md has not the demos of Cargo.toml in their order:\n{there}\n{wanted}")
+    marked = re.findall(r"^<!-- demos from (\S+) -->$", source, re.M)
+    groups = {}
     for demo in all_demos():
-        source = source.replace(f"<!-- demo: {demo.name} -->\n", slides_of(demo))
+        if demo.name in marked or not groups:
+            first = demo.name
+            groups[first] = []
+        groups[first].append(slides_of(demo))
+    if list(groups) != marked:
+        sys.exit(f"scripts/lecture.md names demos in another order than Cargo.toml, or one that is none: {marked}")
+    for first, made in groups.items():
+        source = source.replace(f"<!-- demos from {first} -->\n", "\n<!-- end_slide -->\n\n".join(made))
     return source
 
 

@@ -6,7 +6,7 @@
 # it only prints the command; the demos concerned then say that they cannot run here.
 #
 #   TOOL     mpi (compiler and launcher, and libclang with its headers, for the Rust binding), openmp (a C
-#            compiler with it), python; and for the book, its test and the clusters: gnuplot, chromium,
+#            compiler with it), python; and for the book, its test and the clusters: chromium,
 #            venv (Python's, with pip), debootstrap (default: the first three)
 #   --check  install nothing; exit code 77 if something is missing
 #   --where  print the path of each tool's program, install nothing; exit code 77 if one is missing
@@ -17,7 +17,7 @@ mode=install tools=''
 while (($#)); do
   case $1 in
     --check | --where) mode=${1#--} ;;
-    mpi | openmp | python | gnuplot | chromium | venv | debootstrap) tools+=" $1" ;;
+    mpi | openmp | python | chromium | venv | debootstrap) tools+=" $1" ;;
     -h | --help) sed -n '2,/^set/{/^set/d; s/^# \{0,1\}//; p;}' "${BASH_SOURCE[0]}"; exit ;;
     *) echo "setup.sh: unknown argument '$1' (--help shows how)" >&2; exit 2 ;;
   esac
@@ -79,7 +79,6 @@ packages() {
     pkg:mpi) echo openmpi llvm ;;
     brew:openmp) echo libomp ;;
     *:openmp) echo gcc ;;
-    apt-get:gnuplot) echo gnuplot-nox ;;
     brew:chromium) echo google-chrome ;;
     apt-get:venv) echo python3-venv ;;
     *:python | *:venv) echo python3 ;;
