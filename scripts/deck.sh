@@ -25,6 +25,7 @@ while (($#)); do
   shift
 done
 
+if ! command -v python3 >/dev/null; then scripts/setup.sh python </dev/null; fi
 deck=$(scripts/demos.py slides)
 target=$(dirname "$deck")
 presenterm=$(command -v presenterm) || presenterm=$target/presenterm/bin/presenterm
