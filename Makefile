@@ -36,10 +36,9 @@ handout: setup ## the same, and as one PDF
 
 test: setup ## test the repository, and every demo: copied out alone, and where little is allowed
 	scripts/check-repo.py
-	scripts/cluster/check.sh
 	scripts/check-copy-out.py
 	scripts/check-lecture.py
-	scripts/surroundings.py
+	scripts/surroundings.py --seconds 40
 
 test-deck: ## give the whole lecture by its slides, in a terminal of 80 x 24 and of 120 x 36
 	scripts/check-deck.py

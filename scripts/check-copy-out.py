@@ -22,8 +22,8 @@ import demos
 
 # Outside this repository: below it, Cargo would look for the copies among its members.
 OUTSIDE = Path(tempfile.gettempdir(), f"copy-out-{os.getuid()}-{zlib.crc32(str(demos.ROOT).encode())}")
-# Without what only a debugger reads, and what only the next build does: that takes most of the time.
-SETTINGS = {"CARGO_PROFILE_DEV_DEBUG": "0", "CARGO_INCREMENTAL": "0", "CARGO_TERM_QUIET": "true"}
+# Packages are not optimised: to build them takes most of the time.
+PACKAGES = ["--config", "profile.release.package.'*'.opt-level=0"]
 
 
 def check(demo):
@@ -35,13 +35,15 @@ def check(demo):
     for old in copy.iterdir():  # what was removed here is removed there
         if old.is_dir():
             shutil.rmtree(old)
-        elif old.name != "Cargo.lock":
+        else:
             old.unlink()
     shutil.copytree(demo.folder, copy, dirs_exist_ok=True)  # with their times: built again is what changed
-    environment = {**os.environ, **SETTINGS, "CARGO_TARGET_DIR": str(demos.target() / "copy-out")}
+    shutil.copy(demos.ROOT / "Cargo.lock", copy)  # the versions that are tested here
+    environment = {**os.environ, **demos.test_settings()}
     for profile in [[], ["--release"]] if demo.profile == "release" else [[]]:
         for command in ("test", "run"):
-            ran = subprocess.run(["cargo", command, *profile], cwd=copy, env=environment, text=True,
+            cargo = ["cargo", command, "--quiet", *PACKAGES, *profile]
+            ran = subprocess.run(cargo, cwd=copy, env=environment, text=True,
                                  stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
             if ran.returncode == 77 and command == "run":
                 return True, f"{demo.name}, copied out alone: passes its tests, {ran.stderr.strip()}"

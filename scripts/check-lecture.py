@@ -17,6 +17,7 @@ import time
 import unittest
 from pathlib import Path
 
+import demos
 from terminal import Terminal
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -168,12 +169,11 @@ class Lecture(unittest.TestCase):
     def test_the_real_cargo_may_build_elsewhere(self):
         """Its name for the executable counts, and what the user has set does no harm."""
         (self.folder / "cargo").unlink()
-        target = ROOT / "target/check-lecture"
-        self.environment.update(CARGO_TARGET_DIR=str(target), CARGO_TERM_VERBOSE="true", PYTHONSAFEPATH="1")
+        self.environment.update(demos.test_settings(), CARGO_TERM_VERBOSE="true", PYTHONSAFEPATH="1")
         lecture = self.give("--no-pause", "race-condition")
         lecture.expect("updates lost", 120)
         self.assertEqual(len(self.table(lecture, 0)), 1)
-        self.assertTrue((target / "debug/race-condition").exists())
+        self.assertTrue((Path(self.environment["CARGO_TARGET_DIR"]) / "debug/race-condition").exists())
 
 
 if __name__ == "__main__":

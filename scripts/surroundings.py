@@ -1,7 +1,5 @@
 #!/usr/bin/env python3
-"""Usage: scripts/surroundings.py [--release] [DEMO...] [--in SURROUNDING...]
-
-Runs every demo (or those named) where little is allowed or something is odd, once in each surrounding
+"""Runs every demo (or those named) where little is allowed or something is odd, once in each surrounding
 (or in those named), and holds it to four promises:
 
   1. never a wrong result with exit code 0
@@ -19,6 +17,7 @@ Exit code: 0 all kept, 1 one was not, 2 bad arguments.
 The surroundings (*: only root can make them):
 """
 
+import argparse
 import os
 import random
 import re
@@ -310,29 +309,21 @@ def run_in(surrounding, name, executable, number):
 
 
 def arguments():
-    """The demos, the surroundings and the profile that were asked for."""
-    words, chosen, profile = sys.argv[1:], list(SURROUNDINGS), "debug"
-    if "-h" in words or "--help" in words:
-        print(__doc__.strip())
-        for name, (_, _, says) in SURROUNDINGS.items():
-            print(f"  {name:12} {says}")
-        sys.exit()
-    if "--release" in words:
-        words.remove("--release")
-        profile = "release"
-    if "--in" in words:
-        words, chosen = words[: words.index("--in")], words[words.index("--in") + 1 :]
-    for word in chosen:
-        if word not in SURROUNDINGS:
-            print(f"surroundings.py: '{word}' is no surrounding (--help shows all)", file=sys.stderr)
-            sys.exit(2)
-    asked = demos.named(words)
-    return [demo for demo in asked if words or not demo.why_not()], chosen, profile
+    """The demos, the surroundings, the profile and the time that were asked for."""
+    says = "".join(f"  {name:12} {says}\n" for name, (_, _, says) in SURROUNDINGS.items())
+    parser = argparse.ArgumentParser(description=f"{__doc__}\n{says}", formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--release", action="store_true", help="test optimised builds")
+    parser.add_argument("--seconds", type=float, help="in random order, and none begins later")
+    parser.add_argument("--in", nargs="+", metavar="SURROUNDING", choices=SURROUNDINGS, default=SURROUNDINGS, dest="chosen")
+    parser.add_argument("demos", nargs="*", metavar="DEMO")
+    words = parser.parse_args()
+    asked = [demo for demo in demos.named(words.demos) if words.demos or not demo.why_not()]
+    return asked, words.chosen, "release" if words.release else "debug", words.seconds
 
 
 def main():
-    asked, chosen, profile = arguments()
-    executables = demos.build(asked, profile)
+    asked, chosen, profile, seconds = arguments()
+    executables = demos.build(asked, profile, demos.test_settings())
     copies = tempfile.TemporaryDirectory(prefix="surroundings-")  # no other user may enter /root
     os.chmod(copies.name, 0o755)
     for name, executable in executables.items():
@@ -341,22 +332,32 @@ def main():
         subprocess.run(["cc", "-shared", "-fPIC", "-x", "c", "-", "-o", f"{copies.name}/thread.so", "-pthread"],
                        input=THREAD, text=True, check=True)
 
-    begin, jobs, count, wrong = time.monotonic(), [], 0, 0
+    planned = []
+    for surrounding in chosen:
+        if why_not(surrounding):
+            print(f"{surrounding}: not tried, {why_not(surrounding)}")
+            continue
+        for name, executable in executables.items():
+            planned.append((surrounding, name, executable, len(planned)))
+    if seconds:
+        random.shuffle(planned)
+    begin = time.monotonic()
+
+    def run_in_time(job):
+        return run_in(*job) if not seconds or time.monotonic() - begin < seconds else []
+
+    count, late, wrong = 0, 0, 0
     with ThreadPoolExecutor(4 * (os.cpu_count() or 1)) as pool:
-        for surrounding in chosen:
-            if why_not(surrounding):
-                print(f"{surrounding}: not tried, {why_not(surrounding)}")
-                continue
-            for name, executable in executables.items():
-                job = pool.submit(run_in, surrounding, name, executable, len(jobs))
-                jobs.append((surrounding, job))
-        for surrounding, job in jobs:
-            for run in job.result():
+        for (surrounding, *_), runs in zip(planned, pool.map(run_in_time, planned)):
+            late += not runs
+            for run in runs:
                 count += 1
                 if run.wrong:
                     wrong += 1
                     said = run.errors.strip().partition("\n")[0]
                     print(f"{run.demo} {surrounding}: {run.wrong.strip()}: {said}", flush=True)
+    if late:
+        print(f"surroundings: {late} of {len(planned)} pairs of a demo and a surrounding, by chance, not tried in time")
     print(f"surroundings: {len(executables)} demos, {count} runs, {wrong} wrong, {time.monotonic() - begin:.0f} s")
     return int(wrong > 0)
 
