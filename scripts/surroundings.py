@@ -314,11 +314,11 @@ def arguments():
     parser = argparse.ArgumentParser(description=f"{__doc__}\n{says}", formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--release", action="store_true", help="test optimised builds")
     parser.add_argument("--seconds", type=float, help="in random order, and none begins later")
-    parser.add_argument("--in", nargs="+", metavar="SURROUNDING", choices=SURROUNDINGS, default=SURROUNDINGS, dest="chosen")
+    parser.add_argument("--in", nargs="+", metavar="SURROUNDING", choices=SURROUNDINGS, dest="chosen")
     parser.add_argument("demos", nargs="*", metavar="DEMO")
     words = parser.parse_args()
     asked = [demo for demo in demos.named(words.demos) if words.demos or not demo.why_not()]
-    return asked, words.chosen, "release" if words.release else "debug", words.seconds
+    return asked, words.chosen or SURROUNDINGS, "release" if words.release else "debug", words.seconds
 
 
 def main():
