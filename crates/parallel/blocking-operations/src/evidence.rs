@@ -44,21 +44,14 @@ fn duration(waits: &[Wait]) -> Duration {
     last.expect("a request") - waits[0].sent
 }
 
-/// How many threads waited at the same time, at most. That number grows when a
-/// request is sent, so it is enough to count at these moments.
-fn most_at_once(waits: &[Wait]) -> usize {
-    let mut most = 0;
+/// How many threads waited at the same time, on average: all their waits, added
+/// up, as a multiple of the time from the first request to the last answer.
+fn at_once(waits: &[Wait]) -> f64 {
+    let mut waited = Duration::ZERO;
     for wait in waits {
-        // Those that waited when this request was sent, itself among them.
-        let mut count = 0;
-        for other in waits {
-            if other.sent <= wait.sent && wait.sent < other.answered {
-                count += 1;
-            }
-        }
-        most = most.max(count);
+        waited += wait.answered - wait.sent;
     }
-    most
+    waited.div_duration_f64(duration(waits))
 }
 
 pub fn judge(
@@ -67,14 +60,14 @@ pub fn judge(
     threads: u8,
     on_a_core: Duration,
 ) -> Result<()> {
-    let one = most_at_once(alone);
-    let many = most_at_once(together);
-    ensure!(one == 1, "one thread waited for {one} answers at once");
-    ensure!(many > 1, "no two of the threads waited at the same time");
+    let one = at_once(alone);
+    let many = at_once(together);
+    ensure!(one <= 1.0, "one thread waited for {one:.1} answers at once");
+    // The speed-up is no verdict: while a busy machine stands still, it shrinks.
+    ensure!(many > 1.1, "only {many:.1} threads waited at the same time");
     let long = duration(alone);
     let short = duration(together);
     let ratio = long.div_duration_f64(short);
-    ensure!(ratio > 1.3, "many threads: only {ratio:.1} times as fast");
     let both = long + short;
     ensure!(
         on_a_core < both / 2,
@@ -92,11 +85,11 @@ pub fn judge(
     Ok(())
 }
 
-fn print_run(threads: &str, time: Duration, most: usize) {
+fn print_run(threads: &str, time: Duration, at_once: f64) {
     let seconds = time.as_secs_f64();
     let times = time.div_duration_f64(ANSWER_AFTER);
     println!(
         "{threads}: {seconds:.3} s = {times:.1} times {ANSWER_AFTER:?}, \
-         waiting at the same time: {most}"
+         waiting at the same time: {at_once:.1}"
     );
 }

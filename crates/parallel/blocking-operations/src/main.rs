@@ -52,8 +52,8 @@ fn main() -> Result<()> {
     let on_a_core = cpu_time()? - before;
 
     draw(&alone, &together);
-    // The verdict: several threads waited at the same time, and were faster
-    // than one. And most of the time, no thread of this process was on a core.
+    // The verdict: several threads waited at the same time. And most of the
+    // time, no thread of this process was on a core.
     judge(&alone, &together, args.threads, on_a_core)
 }
 

@@ -18,7 +18,7 @@ fn run(program: &[&str], args: &[&str]) -> Output {
 struct Part {
     seconds: f64,
     times: f64,
-    most_at_once: usize,
+    at_once: f64,
     end: usize,
 }
 
@@ -38,20 +38,20 @@ fn part(picture: &str, line: &str, threads: usize) -> Part {
     for (end, start) in ends.iter().zip(&starts[threads..]) {
         assert!(end <= start, "{picture}");
     }
-    // 8 threads: 0.101 s = 1.0 times 100ms, waiting at the same time: 8
+    // 8 threads: 0.101 s = 1.0 times 100ms, waiting at the same time: 7.9
     let words: Vec<&str> = line.split(' ').collect();
     assert_eq!(words[0], threads.to_string(), "{line}");
     assert_eq!(words[3..5], ["s", "="], "{line}");
     Part {
         seconds: words[2].parse().unwrap(),
         times: words[5].parse().unwrap(),
-        most_at_once: words[words.len() - 1].parse().unwrap(),
+        at_once: words[words.len() - 1].parse().unwrap(),
         end: ends[7],
     }
 }
 
 /// A run with one thread, and one with so many.
-fn look(output: &Output, threads: usize) -> (Part, Part) {
+fn look(output: &Output, threads: usize) {
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(text.lines().count() <= 23, "{text}");
@@ -70,8 +70,11 @@ fn look(output: &Output, threads: usize) -> (Part, Part) {
     // No answer comes early.
     assert!(alone.times >= 8.0, "{text}");
     assert!(together.times >= 8.0 / threads as f64, "{text}");
-    assert_eq!(alone.most_at_once, 1, "{text}");
-    assert!(together.most_at_once > threads / 2, "{text}");
+    // All waits, added up, as a multiple of the time that they took.
+    assert!((0.8..=1.0).contains(&alone.at_once), "{text}");
+    let most = threads as f64;
+    let least = f64::max(most / 4.0, 1.1);
+    assert!((least..=most).contains(&together.at_once), "{text}");
 
     // 8.0 times as fast; on a core 0.004 s of 0.930 s
     let words: Vec<&str> = lines[2].split(' ').collect();
@@ -82,13 +85,11 @@ fn look(output: &Output, threads: usize) -> (Part, Part) {
     let expected = alone.seconds / together.seconds;
     assert!((ratio - expected).abs() < 0.2, "{text}");
     assert!(0.0 < on_a_core && on_a_core < both / 4.0, "{text}");
-    (alone, together)
 }
 
 #[test]
 fn eight_threads_wait_once() {
-    let (alone, together) = look(&run(&[DEMO], &[]), 8);
-    assert!(together.seconds < alone.seconds / 2.0);
+    look(&run(&[DEMO], &[]), 8);
 }
 
 #[cfg(target_os = "linux")]
@@ -98,15 +99,12 @@ fn one_core_is_enough() {
     if output.stderr.starts_with(b"taskset") {
         return; // core 0 is not ours
     }
-    let (alone, together) = look(&output, 8);
-    assert!(together.seconds < alone.seconds / 2.0);
+    look(&output, 8);
 }
 
 #[test]
 fn two_threads_need_half_the_time() {
-    let (alone, together) = look(&run(&[DEMO], &["--threads", "2"]), 2);
-    assert!(together.seconds < alone.seconds / 1.3);
-    assert_eq!(together.most_at_once, 2);
+    look(&run(&[DEMO], &["--threads", "2"]), 2);
 }
 
 /// `cargo run` becomes the demo by exec. What it computed does not count.
