@@ -139,7 +139,6 @@ def main():
         return 77
     sys.path += packages
     from playwright.sync_api import sync_playwright
-
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=where.stdout.strip(), chromium_sandbox=False)
         wrong = find_wrong(browser, (demos.ROOT / "scripts/book/play.html").as_uri())
