@@ -1,7 +1,5 @@
 #!/usr/bin/env python3
-"""Usage: scripts/check_play.py
-
-Plays scripts/book/play.html in a headless Chromium: by keys, by touch, and by its address. The rules, written
+"""Plays scripts/book/play.html in a headless Chromium: by keys, by touch, and by its address. The rules, written
 here once more, tell all orders and how each ends; race-interleavings tells what the steps of a race do.
 Exit code: 0 all is well, 1 it is not (each finding on a line), 2 bad arguments, 77 what is needed is missing.
 """
