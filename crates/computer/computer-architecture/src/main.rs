@@ -49,7 +49,7 @@ fn main() -> Result<()> {
     }
 
     println!("processor: {}\n", name_of_processor(&system));
-    let drawn = draw(columns); // how many threads have room
+    let drawn = draw(columns); // so many columns had room on the screen
     print_devices();
     judge(online.len(), counted, drawn)
 }
@@ -61,7 +61,8 @@ struct Part {
     cpus: Vec<u32>,
 }
 
-/// The parts that a thread belongs to, by row.
+/// A column of the picture: for each row, by its name, such as "core", the
+/// part that this column's thread (in Linux: CPU) belongs to.
 type Column = BTreeMap<String, Part>;
 
 /// The parts that a thread belongs to, as far as the kernel reports them.

@@ -37,11 +37,12 @@ fn main() -> Result<()> {
     let mut children = Vec::new();
     for _ in 0..args.processes {
         // Through this pipe the child will report. At the end of each round the
-        // parent drops its copy of `writer`: else it would never read an end.
+        // parent drops its copy of `writer`: a read ends when no process has
+        // one any more.
         let (reader, writer) = pipe()?;
         // fork returns twice: in the parent, and in the new child.
-        // SAFETY: this process has one thread. A lock that another one held
-        // would stay locked in the child, as fork does not copy that thread.
+        // SAFETY: this process has one thread. fork copies only the thread that
+        // calls it: a lock held by another would stay locked in the child.
         let result = unsafe { fork() }.context("fork refused")?;
         match result {
             ForkResult::Child => compute(start, writer), // never returns
@@ -56,10 +57,12 @@ fn main() -> Result<()> {
 
     let mut rows = Vec::new();
     for (child, reader) in children {
+        // Killed, but not reaped yet: the kernel keeps its CPU time and counts
+        // until waitpid fetches (reaps) it. Its report waits in the pipe.
         let cpu_time = cpu_time(child)?;
-        // How often did the kernel take the CPU away (forced switches)? It has
-        // one sum for all children that were reaped. So read it before and
-        // after reaping this child: the difference is this child's.
+        // How often did the kernel take the CPU away (forced switches)? There
+        // is one sum for all children that were reaped. So read that before
+        // and after reaping this child: the difference is this child's.
         let before = getrusage(RUSAGE_CHILDREN)?.involuntary_context_switches();
         waitpid(child, None)?; // reaps it
         let after = getrusage(RUSAGE_CHILDREN)?.involuntary_context_switches();
@@ -82,7 +85,8 @@ fn compute(start: Instant, mut report: PipeWriter) -> ! {
     // In a real program, remove it.
     alarm::set(10);
     sleep(start.saturating_duration_since(Instant::now())); // until then
-    let picture = draw_turns(start); // computes for these 100 ms
+    // Reads the clock again and again. A gap: another process had the CPU.
+    let picture = draw_turns(start);
     write!(report, "{picture}").expect("a pipe has room for it");
     loop {
         spin_loop(); // it goes on to compute

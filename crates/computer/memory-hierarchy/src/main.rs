@@ -50,6 +50,8 @@ fn main() -> Result<()> {
         kib *= 4;
     }
     evidence::draw(&rows);
+    // The verdict: an access in the largest set takes at least 3 times as long
+    // as in the smallest. With --in-order, there is none: it is only printed.
     evidence::judge(&rows, args.in_order)
 }
 
@@ -64,7 +66,9 @@ fn chain(cells: &mut [Cell], order: &[usize]) -> *const Cell {
     cells[previous].next
 }
 
-/// Follows the chain. Returns nanoseconds per access, the median of 5 rounds.
+/// Follows the chain. Returns nanoseconds per access: the median of 5 times
+/// 200,000 accesses. In the largest sets that is less than once around: the
+/// ring of 256 MiB has 4 million cells.
 fn chase(first: *const Cell) -> Result<f64> {
     let accesses = 200_000;
     let mut times = Vec::new();

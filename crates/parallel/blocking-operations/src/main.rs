@@ -6,7 +6,7 @@
 //! eight requests, one after another: it waits for each answer before it sends
 //! the next. Then several threads share eight requests.
 //!
-//! Predict:  8 threads share 8 requests: how many times 100 ms in all?
+//! Predict:  8 threads share 8 requests: after how many ms is all done?
 //! Try:      cargo run -p blocking-operations -- --threads 2
 //! Try:      taskset -c 0 cargo run -p blocking-operations   # one core
 //! See also: embarrassingly-parallel, where threads compute and need cores.

@@ -122,8 +122,8 @@ fn take(place: &AtomicU64) -> u64 {
 fn main() -> Result<()> {
     Args::parse();
     let pipe = count_sleeps(by_pipe)?;
-    // `| head -1` ends this program quietly. Not before: if cat dies, to write
-    // to it shall be an error that is told.
+    // From here on, `| head -1` ends this program quietly. Not above: there, a
+    // write to a cat that has died must return an error, not end the program.
     sigpipe::reset();
     let channel = count_sleeps(by_channel)?;
     let memory = count_sleeps(by_memory)?;

@@ -93,8 +93,9 @@ fn main() -> Result<()> {
         rows.push(row);
         print_last(&rows);
     }
-    // The verdict: several jobs were under way at once, and the medians were
-    // the same with any of these numbers of threads, and without.
+    // The verdict: several jobs were under way at once. And the medians were
+    // the same with each number of threads, and without. How much faster it was
+    // is printed, but does not decide.
     judge(&rows, &expected)
 }
 

@@ -72,7 +72,9 @@ fn main() -> Result<()> {
     }
     let mut attempts: Vec<Attempt> = Vec::new();
     for supervisor in supervisors {
-        // expect: the thread did not panic. `?`: it could start its workers.
+        // expect: the thread did not panic. `?` ends this program if a worker
+        // could not be started, read or ended. A worker that only failed is no
+        // error here: it is in the list, as an Attempt.
         let of_one_job = supervisor.join().expect("no panic")?;
         attempts.extend(of_one_job);
     }
@@ -102,7 +104,7 @@ fn supervise(job: u8, most: u8) -> Result<Vec<Attempt>> {
 /// Its limits: a long answer fills the memory. Ctrl-C ends this program, but
 /// not its workers, which are in other process groups. What a worker leaves
 /// running in the background is ended only if the worker is too late. If it has
-/// left the process group, too, the whole supervisor gives up with an error. A
+/// left the process group, too, this program gives up with an error. A
 /// number that is wrong is not noticed: `check` does not compute.
 fn run_worker(job: u8, attempt: u8) -> Result<Attempt> {
     let worker = Command::new("sh")

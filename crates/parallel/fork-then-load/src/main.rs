@@ -31,8 +31,8 @@ fn fork_then_load(bytes: usize) -> Result<Row> {
     let mut workers = Vec::new();
     for _ in 0..WORKERS {
         // fork returns twice: in the parent, and in the new worker.
-        // SAFETY: this process has one thread. A lock that another one held
-        // would stay locked in the child, as fork does not copy that thread.
+        // SAFETY: this process has one thread. fork copies only the thread that
+        // calls it: a lock held by another would stay locked in the child.
         let result = unsafe { fork() }.context("fork refused")?;
         match result {
             ForkResult::Child => {
@@ -82,7 +82,7 @@ fn work(part: &mut [u8]) {
 fn main() -> Result<()> {
     sigpipe::reset(); // `| head -1` ends this program quietly
     let args = Args::parse();
-    // Data and copies are twice the data. It asks for four times as much, as
+    // Data and copies are twice the data. Asks for four times the data, as
     // other programs need memory, too.
     need_memory(4 * u64::from(args.mib))?; // or exits with 77
 
@@ -92,7 +92,8 @@ fn main() -> Result<()> {
 
     println!("{} MiB of data, {WORKERS} workers\n", args.mib);
     // The verdict: loaded by the workers, the data is in memory once. Loaded
-    // first, it is there twice.
+    // first, it is there twice, as the workers overwrite all of it. If they
+    // only read it, it would be there once, too.
     print_and_judge(args.mib, &fork_first, &load_first)
 }
 

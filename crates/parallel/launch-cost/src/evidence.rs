@@ -1,11 +1,8 @@
 //! How long the launches take, and whether that order is the expected one.
 
-use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-
-use crate::do_nothing;
 
 /// The times of one kind of launch.
 pub struct Times {
@@ -28,15 +25,6 @@ pub fn measure(
         fastest: times[0],
         median: times[launches / 2],
     })
-}
-
-pub fn call_1000_times() -> Result<()> {
-    // If the compiler knew which function it is, it would leave the calls out.
-    let function: fn() = black_box(do_nothing);
-    for _ in 0..1000 {
-        function();
-    }
-    Ok(())
 }
 
 pub fn print_and_judge(

@@ -76,7 +76,8 @@ fn main() -> Result<()> {
     let start = Instant::now();
 
     // A channel has two ends: a sender, and a receiver. move: a thread owns the
-    // ends that it uses, and drops them when it ends.
+    // ones that it uses. When its function returns, they are dropped, and so
+    // the loop of the next stage ends, too.
     let (to_split, sentences) = sync_channel(BOUND);
     let (to_count, lists) = sync_channel(BOUND);
     let reader = thread::spawn(move || read(&to_split));

@@ -35,8 +35,8 @@ fn main() -> Result<()> {
     println!("start   {parent:<23}runs {old_name:?}");
 
     // fork returns twice: in the parent, and in the new child.
-    // SAFETY: this process has one thread. A lock that another one held would
-    // stay locked in the child, as fork does not copy that thread.
+    // SAFETY: this process has one thread. fork copies only the thread that
+    // calls it: a lock held by another would stay locked in the child.
     let result = unsafe { fork() }.context("fork refused")?;
     let child = match result {
         // This function never returns, so the match gives the child's PID.
@@ -45,7 +45,8 @@ fn main() -> Result<()> {
     };
 
     wait_without_reaping(child)?;
-    // The PID is the one that fork gave. Which program did this process run?
+    // The child is a zombie now. Its PID is the one that fork gave, and the
+    // kernel still tells the name of the program that it ran last.
     let new_name = read_status(child, "Name")?;
     let state = read_status(child, "State")?;
     println!("exit                   {child:<8}ran {new_name:?}, is {state}");

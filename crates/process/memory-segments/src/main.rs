@@ -61,8 +61,8 @@ fn main() -> Result<()> {
 
         // fork returns twice: in the parent, and in the new child. The child
         // has a copy of all this memory, at the same addresses.
-        // SAFETY: this process has one thread. A lock that another one held
-        // would stay locked in the child, as fork does not copy that thread.
+        // SAFETY: this process has one thread. fork copies only the thread that
+        // calls it: a lock held by another would stay locked in the child.
         let result = unsafe { fork() }.context("fork refused")?;
         let child = match result {
             ForkResult::Child => write_and_exit(address), // never returns

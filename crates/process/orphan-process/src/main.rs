@@ -32,15 +32,16 @@ fn main() -> Result<()> {
     set_child_subreaper(args.adopt)?; // with --adopt, this is a subreaper
 
     // A socket between the grandparent and the child: what is written into one
-    // end is read from the other, in both directions. fork copies both ends.
-    // If the grandparent dies, the last copy of its end is gone. Then a read
-    // from the child's end gives an end of file, and the child ends, too.
+    // end is read from the other, in both directions. Only the grandparent
+    // keeps its end: the parent drops its copy before it forks. So if the
+    // grandparent dies, a read from the child's end gives an end of file, and
+    // the child ends, too.
     let (grandparents_end, childs_end) = UnixStream::pair()?;
 
     // fork returns twice: in the grandparent, and in a new process. That one
     // is a child of the grandparent, and will be the parent of the next one.
-    // SAFETY: this process has one thread. A lock that another one held would
-    // stay locked in the child, as fork does not copy that thread.
+    // SAFETY: this process has one thread. fork copies only the thread that
+    // calls it: a lock held by another would stay locked in the child.
     let result = unsafe { fork() }?;
     let parent = match result {
         ForkResult::Child => {

@@ -105,8 +105,8 @@ fn main() -> Result<()> {
 fn start(work: impl FnOnce()) -> Result<Pid> {
     let parent = getpid();
     // fork returns twice: in the parent, and in the new child.
-    // SAFETY: this process has one thread. A lock that another one held would
-    // stay locked in the child, as fork does not copy that thread.
+    // SAFETY: this process has one thread. fork copies only the thread that
+    // calls it: a lock held by another would stay locked in the child.
     let result = unsafe { fork() }.context("fork refused")?;
     match result {
         ForkResult::Child => {

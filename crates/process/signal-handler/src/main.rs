@@ -102,8 +102,8 @@ fn main() -> Result<()> {
     let mut killed = Vec::new();
     for (name, function) in children {
         // fork returns twice: in the parent, and in the new child.
-        // SAFETY: this process has one thread. A lock that another one held
-        // would stay locked in the child, as fork does not copy that thread.
+        // SAFETY: this process has one thread. fork copies only the thread that
+        // calls it: a lock held by another would stay locked in the child.
         let result = unsafe { fork() }.context("fork refused")?;
         let child = match result {
             // The child ends here: with code 0, or 1 if there is an error.

@@ -73,8 +73,8 @@ fn main() -> Result<()> {
 /// Forks a child that runs another program, with these files as 0 and 1.
 fn start(argv: &[&CStr], input: &impl AsFd, output: &impl AsFd) -> Result<Pid> {
     // fork returns twice: in the parent, and in the new child.
-    // SAFETY: this process has one thread. A lock that another one held would
-    // stay locked in the child, as fork does not copy that thread.
+    // SAFETY: this process has one thread. fork copies only the thread that
+    // calls it: a lock held by another would stay locked in the child.
     let result = unsafe { fork() }?;
     if let ForkResult::Parent { child } = result {
         return Ok(child);

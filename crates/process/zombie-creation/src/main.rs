@@ -30,10 +30,9 @@ fn main() -> Result<()> {
     let args = Args::parse();
     need_proc(); // or exits with 77
 
-    // SIGCHLD tells a parent that a child has ended. If a process has told the
-    // kernel to ignore that signal, Linux reaps its children itself, and there
-    // are no zombies. A program that this process starts inherits it, and so
-    // may this one have. So tell the kernel to do what it does by default.
+    // SIGCHLD tells a parent that a child has ended. Whoever started this demo
+    // may have had it ignored, and that is inherited: then Linux reaps our
+    // children itself, and there are no zombies. So set it to the default.
     // SAFETY: no function is installed, which could run at a bad moment.
     unsafe { signal(Signal::SIGCHLD, SigHandler::SigDfl) }?;
 
@@ -43,8 +42,8 @@ fn main() -> Result<()> {
     for _ in 0..args.count {
         // fork returns twice: in the parent, and in the new child, which has
         // a copy of all variables, and of both ends of the pipe.
-        // SAFETY: this process has one thread. A lock that another one held
-        // would stay locked in the child, as fork does not copy that thread.
+        // SAFETY: this process has one thread. fork copies only the thread that
+        // calls it: a lock held by another would stay locked in the child.
         let result = unsafe { fork() }.context("fork refused")?;
         match result {
             // This function never returns, so the loop ends here for a child,
@@ -62,7 +61,8 @@ fn main() -> Result<()> {
     let exited = look("exited", &children);
 
     for child in &children {
-        kill(*child, Signal::SIGKILL)?; // no error: the zombie has an entry
+        // No error, as the zombie has an entry; and it changes nothing.
+        kill(*child, Signal::SIGKILL)?;
     }
     let after_kill = look("SIGKILL sent", &children);
     pause_at_a_terminal(&children)?;

@@ -65,8 +65,8 @@ fn main() -> Result<()> {
         // The rows stay where they are: only these two numbers travel.
         world.all_reduce_into(&own, &mut total, SystemOperation::sum());
         contributed += size_of_val(&own); // MPI may send it more than once
-        // All ranks have had the same line, and have the same total. So the
-        // next line is the same on all ranks, too.
+        // All ranks had the same b0 and b1, and now have the same total. So
+        // they compute the same new b0 and b1: no rank has to send them.
         b0 -= RATE * total[0] / all_rows;
         b1 -= RATE * total[1] / all_rows;
     }
