@@ -105,8 +105,9 @@ def give_lecture(slides, columns, rows, log):
     code = show.end(PATIENCE)
     if code != 0:
         yield f"deck.sh: exit code {code}"
-    if show.left():
-        yield f"left running: {show.left()}"
+    left = show.left()
+    if left:
+        yield f"left running: {left}"
 
 
 def main():

@@ -38,7 +38,7 @@ if ! "$presenterm" --version 2>/dev/null | grep -q ' 0\.16\.'; then
   fi
 fi
 
-export LECTURE=$PWD DECK_BUILDER=$target/deck-builder # for what the slides run: deck-block.sh
+export LECTURE=$PWD # for what the slides run: deck-block.sh
 export CARGO_TERM_VERBOSE=false # where it is true, `cargo run -q` is an error
 # ssh hands over the name of a locale that is not here: Bash complains of it before each block.
 if [[ -n $(bash -c : 2>&1) ]]; then export LC_ALL=C.UTF-8; fi
@@ -48,8 +48,11 @@ case $mode in
   html) exec "$presenterm" --export-html --output "$target/lecture.html" "$@" "$deck" ;;
 esac
 scripts/setup.sh </dev/null >/dev/null 2>&1 &
+DECK_BUILDER=$(mktemp "$target/deck-builder.XXXXXX") # the PID of who builds
+export DECK_BUILDER
 code=0
 bash scripts/deck-block.sh start_builder
 "$presenterm" --enable-snippet-execution --publish-speaker-notes "$@" "$deck" || code=$?
 bash scripts/deck-block.sh stop_builder
+rm -f "$DECK_BUILDER"
 exit "$code"

@@ -9,7 +9,7 @@
 //! Here six children and their parent share one CPU. Each child gets one event.
 //!
 //! Predict:  two processes compute on one CPU. Which state has each?
-//! Try:      cargo run -p process-states -- --delay 5 & sleep 2; ps l --ppid $!
+//! Try:      cargo run -p process-states -- --delay 5 & sleep 3; ps l --ppid $!
 //!           # $! is the demo's PID; ps shows the states of its children
 //! See also: zombie-creation, more about zombies; fair-scheduling, how
 //!           processes share a CPU.
