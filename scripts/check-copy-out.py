@@ -22,7 +22,7 @@ import demos
 
 # Outside this repository: below it, Cargo would look for the copies among its members.
 OUTSIDE = Path(tempfile.gettempdir(), f"copy-out-{os.getuid()}-{zlib.crc32(str(demos.ROOT).encode())}")
-# Packages are not optimised: to build them takes most of the time.
+# As in this workspace's Cargo.toml: to build packages takes most of the time.
 PACKAGES = ["--config", "profile.release.package.'*'.opt-level=0"]
 
 
