@@ -96,7 +96,7 @@ class Lecture(unittest.TestCase):
 
     def test_what_is_missing_is_installed_behind_the_questions(self):
         """Here in vain: there is no MPI in this PATH, and this apt-get has no network."""
-        for tool in "bash cat dirname env mktemp rm sed sleep tail tr uname".split():
+        for tool in "bash cat dirname env mktemp rm sed sleep tail tr true uname".split():
             (self.folder / tool).symlink_to(shutil.which(tool))
         (self.folder / "python3").symlink_to(sys.executable)
         self.script("apt-get", "while [[ -e slow ]]; do sleep 0.02; done; echo E: no network >&2; exit 100")
