@@ -10,7 +10,7 @@ start_builder() {
   echo "$!" >"$DECK_BUILDER"
   set +m
 }
-stop_builder() { kill -TERM -- "-$(cat "$DECK_BUILDER")" 2>/dev/null; }
+stop_builder() { kill -TERM -- "-$(cat "$DECK_BUILDER" 2>/dev/null)" 2>/dev/null; }
 if (($#)); then "$1" || true; exit; fi # called by deck.sh
 
 cd "$LECTURE" || exit
