@@ -65,7 +65,9 @@ def main():
         sys.exit(f"check-copy-out.py: {OUTSIDE} belongs to somebody else")
     failed = 0
     with ThreadPoolExecutor(2 * (os.cpu_count() or 1)) as pool:
-        for well, said in pool.map(check, reversed(chosen)):  # the last ones of the lecture take longest
+        # The first ones measure for seconds, and the last ones take longest to build: so these begin.
+        by_length = sorted(chosen, key=lambda demo: demo.part not in ("tools", "computer"))
+        for well, said in pool.map(check, by_length):
             print(said, flush=True)
             failed |= not well
     return int(failed)
