@@ -44,6 +44,20 @@ impl Semaphore {
     }
 }
 
+/// What each thread does.
+fn visit(number: u8, permits: u8, shared: &Shared) {
+    shared.semaphore.acquire(); // the first ones pass, the others sleep here
+    let entered = enter(number, &shared.inside);
+    if entered <= permits {
+        // Only for a demo: wait returns when as many threads have called it as
+        // there are permits. So the limit is reached in each run.
+        shared.first_ones.wait();
+    }
+    thread::sleep(Duration::from_millis(50)); // a real program would work here
+    leave(number, &shared.inside);
+    shared.semaphore.release();
+}
+
 /// What the threads share.
 struct Shared {
     semaphore: Semaphore,
@@ -57,20 +71,6 @@ struct Inside {
     entered: u8, // how many threads have, so far
     now: u8,
     most: u8,
-}
-
-/// What each thread does.
-fn visit(number: u8, permits: u8, shared: &Shared) {
-    shared.semaphore.acquire(); // the first ones pass, the others sleep here
-    let entered = enter(number, &shared.inside);
-    if entered <= permits {
-        // Only for a demo: wait returns when as many threads have called it as
-        // there are permits. So the limit is reached in each run.
-        shared.first_ones.wait();
-    }
-    thread::sleep(Duration::from_millis(50)); // a real program would work here
-    leave(number, &shared.inside);
-    shared.semaphore.release();
 }
 
 fn main() -> Result<()> {
