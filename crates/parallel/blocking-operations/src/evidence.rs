@@ -63,7 +63,7 @@ pub fn judge(
     let one = at_once(alone);
     let many = at_once(together);
     ensure!(one <= 1.0, "one thread waited for {one:.1} answers at once");
-    // The speed-up is no verdict: while a busy machine stands still, it shrinks.
+    // The speed-up is no verdict: it shrinks where a machine is busy.
     ensure!(many > 1.1, "only {many:.1} threads waited at the same time");
     let long = duration(alone);
     let short = duration(together);

@@ -19,6 +19,7 @@ struct Part {
     seconds: f64,
     times: f64,
     at_once: f64,
+    most_at_once: usize,
     end: usize,
 }
 
@@ -32,6 +33,12 @@ fn part(picture: &str, line: &str, threads: usize) -> Part {
         ends.push(row.chars().count());
     }
     assert_eq!(starts.len(), 8, "{picture}");
+    let mut most_at_once = 0;
+    for start in &starts {
+        let waiting =
+            |row: &usize| starts[*row] <= *start && *start < ends[*row];
+        most_at_once = most_at_once.max((0..8).filter(waiting).count());
+    }
     // A thread sends when it has the last answer.
     assert_eq!(starts[0], 0, "{picture}");
     ends.sort_unstable();
@@ -46,12 +53,13 @@ fn part(picture: &str, line: &str, threads: usize) -> Part {
         seconds: words[2].parse().unwrap(),
         times: words[5].parse().unwrap(),
         at_once: words[words.len() - 1].parse().unwrap(),
+        most_at_once,
         end: ends[7],
     }
 }
 
 /// A run with one thread, and one with so many.
-fn look(output: &Output, threads: usize) {
+fn look(output: &Output, threads: usize) -> (Part, Part) {
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(text.lines().count() <= 23, "{text}");
@@ -75,6 +83,8 @@ fn look(output: &Output, threads: usize) {
     let most = threads as f64;
     let least = f64::max(most / 4.0, 1.1);
     assert!((least..=most).contains(&together.at_once), "{text}");
+    assert_eq!(alone.most_at_once, 1, "{text}");
+    assert!(together.most_at_once > threads / 2, "{text}");
 
     // 8.0 times as fast; on a core 0.004 s of 0.930 s
     let words: Vec<&str> = lines[2].split(' ').collect();
@@ -85,11 +95,13 @@ fn look(output: &Output, threads: usize) {
     let expected = alone.seconds / together.seconds;
     assert!((ratio - expected).abs() < 0.2, "{text}");
     assert!(0.0 < on_a_core && on_a_core < both / 4.0, "{text}");
+    (alone, together)
 }
 
 #[test]
 fn eight_threads_wait_once() {
-    look(&run(&[DEMO], &[]), 8);
+    let (alone, together) = look(&run(&[DEMO], &[]), 8);
+    assert!(together.seconds < alone.seconds / 2.0);
 }
 
 #[cfg(target_os = "linux")]
@@ -99,12 +111,14 @@ fn one_core_is_enough() {
     if output.stderr.starts_with(b"taskset") {
         return; // core 0 is not ours
     }
-    look(&output, 8);
+    let (alone, together) = look(&output, 8);
+    assert!(together.seconds < alone.seconds / 2.0);
 }
 
 #[test]
 fn two_threads_need_half_the_time() {
-    look(&run(&[DEMO], &["--threads", "2"]), 2);
+    let (_, together) = look(&run(&[DEMO], &["--threads", "2"]), 2);
+    assert_eq!(together.most_at_once, 2);
 }
 
 /// `cargo run` becomes the demo by exec. What it computed does not count.
