@@ -34,9 +34,10 @@ def findings(demo, wanted):
         yield "Cargo.toml: this breaks the demo when it is copied out"
     if len(demo.description) > 80:
         yield "Cargo.toml: a description of over 80 characters"
-    for number, line in enumerate(demo.main.read_text().splitlines(), 1):
-        if len(line) > 80:  # rustfmt wraps code, but no comment
-            yield f"main.rs: line {number} has over 80 characters"
+    for file in demo.folder.glob("src/**/*.rs"):
+        for number, line in enumerate(file.read_text().splitlines(), 1):
+            if len(line) > 80:  # rustfmt wraps code, but no comment
+                yield f"{file.name}: line {number} has over 80 characters"
     for section in re.findall(r"^\[.*dependencies\]\n((?:.+\n)*)", manifest, re.M):
         for name, how in re.findall(r"^([\w-]+) = (.*)", section, re.M):
             wanted.setdefault(name, set()).add(how)

@@ -30,8 +30,8 @@ fn main() -> Result<()> {
     let args = Args::parse();
     let cpu = pin_to_this_cpu()?; // the children inherit it
 
-    // The children wake up at the same moment: in a tenth of a second, when all
-    // have been forked.
+    // The children begin at the same moment, in a tenth of a second. One that
+    // is forked later than that begins at once.
     let begin = Instant::now();
     let start = begin + Duration::from_millis(100);
     let mut children = Vec::new();

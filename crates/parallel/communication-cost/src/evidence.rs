@@ -56,8 +56,8 @@ pub fn print_row(way: &str, row: &Row) {
     println!("{way:<24}{trips:>13.0}{sleeps:>17.2}");
 }
 
-/// An error if the sides hardly sleep at pipe or channel, or if they sleep often
-/// at shared memory.
+/// An error if the sides hardly sleep at pipe or channel, or if they often
+/// sleep at shared memory.
 pub fn judge(pipe: &Row, channel: &Row, memory: &Row) -> Result<()> {
     // To judge: do the sides sleep? Expected are one or two sleeps per trip at
     // pipe and channel; fewer if an answer is often there before a side waits.

@@ -19,7 +19,7 @@ pub fn read_status(process: Pid, field: &str) -> Result<String> {
     bail!("no {field} in /proc/{process}/status")
 }
 
-/// Prints what exec and exit have done, if it is as it should be; else an error.
+/// Prints what exec and exit have done; an error if it is not as it should be.
 pub fn judge(
     status: WaitStatus,
     expected: u8,

@@ -84,8 +84,8 @@ fn the_race_loses_updates() {
     panic!("the race lost nothing in 1000 runs");
 }
 
-/// The answer to Predict, from the fastest of five runs: a busy machine may slow
-/// down any of them.
+/// The answer to Predict, from the fastest of five runs: a busy machine may
+/// slow down any of them.
 #[test]
 fn private_is_the_fastest() {
     let mut fastest = [f64::MAX; 4];

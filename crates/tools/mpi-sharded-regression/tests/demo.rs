@@ -46,7 +46,8 @@ fn check(output: &Output, ranks: usize, rows_per_rank: usize) -> [f64; 2] {
     let total: f64 = total.parse().unwrap();
     assert!(total < 1e-6, "{text}");
     let last = format!(
-        "rank 0 held {held} bytes, and contributed 640: 40 steps, 2 numbers each"
+        "rank 0 held {held} bytes, and contributed 640: 40 steps, \
+         2 numbers each"
     );
     assert_eq!(lines[ranks + 6], last);
     found
