@@ -116,7 +116,7 @@ fn one_core_is_enough() {
 }
 
 #[test]
-fn two_threads_need_half_the_time() {
+fn two_threads_wait_at_the_same_time() {
     let (_, together) = look(&run(&[DEMO], &["--threads", "2"]), 2);
     assert_eq!(together.most_at_once, 2);
 }
