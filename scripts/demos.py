@@ -1,10 +1,9 @@
 #!/usr/bin/env python3
-"""Usage: scripts/demos.py list | readme | slides | build [--release] [DEMO...]
+"""Usage: scripts/demos.py readme | slides | build [--release] [DEMO...]
 
 What the lecture knows of its demos, for every script: asked of Cargo (the manifests, and their order
 in Cargo.toml) and read from the header of each main.rs; what is made of it; and the one way to build.
 
-  list            part, name and description of every demo, in the order of the lecture
   readme          make the table in README.md again
   slides          write the slides into the target folder (scripts/lecture.md, with two of every demo),
                   and print their path
@@ -124,7 +123,7 @@ def named(names):
     by_name = {demo.name: demo for demo in all_demos()}
     for name in names:
         if name not in by_name:
-            print(f"there is no demo '{name}' (scripts/demos.py list shows all)", file=sys.stderr)
+            print(f"there is no demo '{name}' (scripts/lecture.sh --list shows all)", file=sys.stderr)
             sys.exit(2)
     return [by_name[name] for name in names] or all_demos()
 
@@ -183,10 +182,7 @@ def main():
     words = sys.argv[1:]
     if words in (["-h"], ["--help"]):
         print(__doc__.strip())
-    elif words == ["list"]:
-        for demo in all_demos():
-            print(f"{demo.part:9} {demo.name:24} {demo.description}")
-    elif words in (["readme"], ["readme"]):
+    elif words == ["readme"]:
         file = ROOT / "README.md"
         file.write_text(with_table(file.read_text()))
     elif words == ["slides"]:

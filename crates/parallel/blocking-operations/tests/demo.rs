@@ -104,17 +104,6 @@ fn eight_threads_wait_once() {
     assert!(together.seconds < alone.seconds / 2.0);
 }
 
-#[cfg(target_os = "linux")]
-#[test]
-fn one_core_is_enough() {
-    let output = run(&["taskset", "-c", "0", DEMO], &[]);
-    if output.stderr.starts_with(b"taskset") {
-        return; // core 0 is not ours
-    }
-    let (alone, together) = look(&output, 8);
-    assert!(together.seconds < alone.seconds / 2.0);
-}
-
 #[test]
 fn two_threads_wait_at_the_same_time() {
     let (_, together) = look(&run(&[DEMO], &["--threads", "2"]), 2);
@@ -124,7 +113,7 @@ fn two_threads_wait_at_the_same_time() {
 /// `cargo run` becomes the demo by exec. What it computed does not count.
 #[test]
 fn the_time_before_exec_does_not_count() {
-    let count = "i=0; while [ $i -lt 1000000 ]; do i=$((i+1)); done";
+    let count = "i=0; while [ $i -lt 400000 ]; do i=$((i+1)); done";
     let script = format!("{count}; exec '{DEMO}'");
     look(&run(&["sh", "-c", &script], &[]), 8);
 }

@@ -59,7 +59,7 @@ fn rows(threads: &str) -> [Row; 4] {
 
 #[test]
 fn all_but_the_race_are_exact() {
-    for threads in ["1", "2", "11"] {
+    for threads in ["1", "2", "5"] {
         let [race, ..] = rows(threads);
         if threads == "1" {
             assert_eq!(race.lost, 0.0);
@@ -85,7 +85,8 @@ fn the_race_loses_updates() {
 }
 
 /// The answer to Predict, from the fastest of five runs: a busy machine may
-/// slow down any of them.
+/// slow down any of them. In a debug build, calls take most of the time.
+#[cfg(not(debug_assertions))]
 #[test]
 fn private_is_the_fastest() {
     let mut fastest = [f64::MAX; 4];
