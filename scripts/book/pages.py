@@ -4,48 +4,20 @@ import html
 import os
 import platform
 import re
-import sys
 from datetime import date
 from pathlib import Path
 
 import demos
 
 README = (demos.ROOT / "README.md").read_text()
-GAME = Path(__file__).resolve().parent / "play.html"  # a page of its own, which the book takes along
-LEVELS = {  # of the game: for each demo that has one
-    "race-condition": "#race",
-    "race-interleavings": "#race",
-    "mutex-fix": "#mutex",
-    "atomic-fix": "#atomic",
-    "deadlock": "#deadlock",
-    "condvar-handoff": "#handoff",
-}
+LEVELS = ["race", "mutex", "atomic", "deadlock", "handoff"]  # of the game; each is a word in the names of its demos
 HANDOUT = "<!-- handout -->"  # the first page says this, until there is one
 HANDOUT_LINK = '<p class="on-screen">This book is also <a href="handout.pdf">one PDF</a>.</p>'
 LANGUAGES = {".rs": "rust,ignore", ".c": "c", ".py": "python", ".txt": "text"}
 
-# The lines that the last page shows of the demos in its table.
-FIGURES = {
-    "launch-cost": ["launched .*", "thread .*", "fork .*", r"fork \+ exec python3 .*"],
-    "communication-cost": [" +round trips/s .*", "threads, shared memory .*", "threads, channel .*", "processes, .*"],
-    "process-isolation": [r"child \d+, .*", r"parent \d+ outlived .*"],
-    "failing-operations": [r"\d+ workers started: .*"],
-    "fork-then-load": ["fork, then load: .*", "load, then fork: .*"],
-    "stacks-and-heap": ["heap: .*"],
-    "embarrassingly-parallel": ["threads  seconds .*", r" +\d+ +[\d.]+ +[\d.]+  \d+ to \d+"],
-    "blocking-operations": [r"\d+ threads?: .*"],
-    "python-gil": [r"\d+ threads compute: .*", r"\d+ processes compute: .*", r"\d+ threads wait .*"],
-}
-
-
-def questions():
-    """The rows of README's table "process or thread?": question, figure to read, what follows."""
-    section = README.partition("\n### When to use a process")[2]
-    rows = re.findall(r"^\| ([^|]*\?) \| ([^|]*) \| ([^|]*) \|$", section, re.M)
-    if set(FIGURES) != set(re.findall(r"`([\w-]+)`", " ".join(figure for _, figure, _ in rows))):
-        sys.exit("README.md, '### When to use a process': the table has other demos than FIGURES in pages.py")
-    re.compile("|".join(sum(FIGURES.values(), [])))  # that all are right is known before anything is run
-    return rows
+# The rows of the README's table "process or thread?": question, figure to read, what follows.
+SECTION = README.split("\n### When to use a process")[1]
+QUESTIONS = re.findall(r"^\| ([^|]*\?) \| ([^|]*) \| ([^|]*) \|$", SECTION, re.M)
 
 
 def recorded_on():
@@ -72,7 +44,7 @@ def folded(summary, content):
 
 
 def recorded(recording, verdict=""):
-    said = f'<span class="verdict" data-code="{recording.code}">exit code {recording.code}{verdict}</span>'
+    said = f'<span class="verdict">exit code {recording.code}{verdict}</span>'
     shown = block(f"$ {recording.command}\n{recording.text}")
     return f'{shown}\n<p class="recorded">{said}<br>{recorded_on()}</p>\n'
 
@@ -84,8 +56,6 @@ def with_links(text):
 
 
 def game(level=""):
-    if not GAME.exists():
-        return ""
     return f'<p class="on-screen"><a href="play.html{level}">You are the scheduler</a>: play it.</p>\n'
 
 
@@ -120,7 +90,7 @@ def page(demo, shown, tried):
         *sources(demo),
         "## Try\n",
         *[folded(f"<code>{html.escape(each.command)}</code>", recorded(each)) for each in tried],
-        game(LEVELS[demo.name]) if demo.name in LEVELS else "",
+        *[game(f"#{level}") for level in LEVELS if level in demo.name],
         "## See also\n",
         with_links(demo.see_also),
     ]
@@ -151,31 +121,20 @@ def first_page(runs):
     return "\n".join(lines)
 
 
-def figures(name, recordings, wrong):
-    """The lines with the figures of a demo, in each of its runs that succeeded."""
-    lines = []
-    for recording in recordings:
-        found = re.findall(f"^(?:{'|'.join(FIGURES[name])})$", recording.text, re.M)
-        if recording.code == 0 and found:
-            lines += [f"$ {recording.command}", *found]
-    for pattern in FIGURES[name]:
-        if recordings[0].code == 0 and not re.search(f"^{pattern}$", recordings[0].text, re.M):
-            wrong.append(f"{name} prints no line {pattern}, which scripts/book/pages.py looks for")
-    return block("\n".join(lines) or f"{name}: exit code {recordings[0].code}")
-
-
-def last_page(runs, wrong):
-    """The README's questions, and below each the figures of this recording."""
+def last_page(runs):
+    """The README's questions, and below each the runs in which the answer is read."""
     lines = ["# Process or thread?\n\nWhat decides, and what the demos measured when this book was made:\n"]
-    for question, figure, so in questions():
+    for question, figure, so in QUESTIONS:
         lines += [f"## {question}\n", re.sub(r"`([\w-]+)`", r"[\1](\1.md)", figure) + "\n"]
-        lines += [figures(name, runs[name], wrong) for name in FIGURES if f"`{name}`" in figure]
+        for name in re.findall(r"`([\w-]+)`", figure):
+            command, text, _ = runs[name][0]
+            lines.append(block(f"$ {command}\n{text}"))
         lines.append(f"**So: {so}**\n")
     lines.append(f'<p class="recorded">{recorded_on()}</p>\n')
     return "\n".join(lines)
 
 
-def write(runs, src, wrong):
+def write(runs, src):
     """Writes all pages, and the table of contents."""
     summary = ["# Summary\n", "[The lecture](index.md)\n"]
     part = ""
@@ -187,6 +146,6 @@ def write(runs, src, wrong):
         part = demo.part
         summary.append(f"- [{demo.name}]({demo.name}.md)")
     (src / "index.md").write_text(first_page(runs))
-    (src / "process-or-thread.md").write_text(last_page(runs, wrong))
+    (src / "process-or-thread.md").write_text(last_page(runs))
     summary.append("\n---\n\n[Process or thread?](process-or-thread.md)")
     (src / "SUMMARY.md").write_text("\n".join(summary))
