@@ -1,11 +1,7 @@
 #!/usr/bin/env python3
-"""Usage: scripts/check-book.py [--built]
-
-Makes the book of the lecture (scripts/book.sh), and looks at it in a headless Chromium, as a reader would:
+"""Makes the book of the lecture (scripts/book.sh), and looks at it in a headless Chromium, as a reader would:
 every demo has its page, in order, with what was recorded; links lead somewhere, no page scrolls sideways,
-folds open, the search finds, no other host is asked. Playwright, which drives it, is installed from PyPI.
-
-  --built   look at the book that is there, and make none
+no other host is asked, and the game can be played. Playwright, which drives it, is installed from PyPI.
 
 Exit code: 0 all of that holds, 1 it does not, 2 bad arguments, 77 what is needed is missing.
 """
@@ -15,7 +11,7 @@ import site
 import subprocess
 import sys
 from pathlib import Path
-from urllib.parse import unquote, urldefrag
+from urllib.parse import unquote, urlsplit
 
 SCRIPTS = Path(__file__).resolve().parent
 sys.path.insert(0, str(SCRIPTS))  # also if PYTHONSAFEPATH is set
@@ -30,10 +26,8 @@ LOOK = """() => {
     const wide = each => each.scrollWidth > each.clientWidth && !each.matches("pre > code, .table-wrapper, nav *")
         && (each === document.documentElement || /auto|scroll/.test(getComputedStyle(each).overflowX));
     return {
-        ids: all("[id]", each => each.id),
         links: all("a[href]", each => each.href),
         chapters: all("#mdbook-sidebar a[href]", each => each.href).filter(each => !each.includes("#")),
-        codes: all(".verdict", each => each.dataset.code),
         recorded: all("pre:has(+ .recorded)", each => each.textContent.trim()).filter(each => each.includes("\\n")),
         sideways: all("*", each => wide(each) ? each.outerHTML.slice(0, 60) : "").filter(each => each),
     };
@@ -60,23 +54,20 @@ def look_at_pages(page, home, wrong):
             pages[address] = page.evaluate(LOOK)
             wrong += [f"{address}: scrolls sideways at {width}: {each}" for each in pages[address]["sideways"]]
     for (address, found), expected in zip(pages.items(), runs.values()):
-        codes = found["codes"]
-        if [len(codes), len(found["recorded"])] != [expected, expected] or codes[:1] not in ([], ["0"], ["77"]):
-            wrong.append(f"{address}: not {expected} runs, or nothing recorded, or no point shown: {codes}")
+        if len(found["recorded"]) != expected:
+            wrong.append(f"{address}: {expected} runs should be here, with what they printed: {found['recorded']}")
         if found["chapters"] != list(pages):
             wrong.append(f"{address}: other chapters, or another order: {found['chapters']}")
         for link in found["links"]:
-            target, heading = urldefrag(link)
-            if target.startswith("file:") and not Path(unquote(target.removeprefix("file://"))).is_file():
+            file = urlsplit(link)
+            if file.scheme == "file" and not Path(unquote(file.path)).is_file():
                 wrong.append(f"{address}: a link that leads nowhere: {link}")
-            elif heading and target in pages and heading not in pages[target]["ids"]:
-                wrong.append(f"{address}: no such heading: {link}")
     print(f"{len(pages)} pages, {sum(runs.values())} runs")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--built", action="store_true")
+    parser.add_argument("--built", action="store_true", help="look at the book that is there, and make none")
     if not parser.parse_args().built:
         made = subprocess.run([SCRIPTS / "book.sh"])
         if made.returncode:
@@ -99,13 +90,6 @@ def main():
         page.on("pageerror", lambda error: wrong.append(f"error in a page: {error}"))
         page.on("request", lambda asked: asked.url.startswith("http") and wrong.append(f"asks for {asked.url}"))
         look_at_pages(page, home, wrong)
-        # A fold, and the search: what does not become visible is an error of Playwright, which names it.
-        page.goto(f"{home}zombie-creation.html")
-        page.locator("summary").first.click()
-        page.locator("details pre").first.wait_for()
-        page.keyboard.press("/")
-        page.keyboard.type("orphan")
-        page.locator("#mdbook-searchresults a[href*='orphan-process.html']").first.wait_for()
         wrong += check_play.find_wrong(browser, f"{home}play.html")
         browser.close()
     for what in wrong:
