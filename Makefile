@@ -57,5 +57,9 @@ lint: setup ## formatting, clippy, and shellcheck where there is one
 docs: ## what the demos say of themselves, as pages under target/doc
 	cargo doc $(packages) --no-deps --document-private-items
 
-picture: ## draw the README's picture of a run again (with rich, from PyPI)
-	scripts/picture.sh
+picture: ## draw the README's picture of a run again (with rich-cli, from PyPI)
+	python3 -m venv target/picture
+	target/picture/bin/pip install -q rich-cli
+	(echo '$$ cargo run -p race-condition'; cargo run -qp race-condition) | \
+		target/picture/bin/rich - -w 80 --export-svg target/picture/run.svg
+	sed 's/>Rich</>race-condition</' target/picture/run.svg >.github/run.svg
