@@ -9,21 +9,18 @@ import signal
 import struct
 import termios
 import time
-from itertools import count
+import uuid
+from contextlib import suppress
 from pathlib import Path
-
-NUMBERS = count()
 
 
 def marked(mark):
     """PIDs of the processes that have this variable, `NAME=value`, in their environment (Linux)."""
     pids = []
     for environ in Path("/proc").glob("[0-9]*/environ"):
-        try:
+        with suppress(OSError):  # it has ended, or belongs to somebody else
             if mark.encode() in environ.read_bytes().split(b"\0"):
                 pids.append(int(environ.parent.name))
-        except OSError:
-            pass  # it has ended, or belongs to somebody else
     return pids
 
 
@@ -31,7 +28,7 @@ class Terminal:
     def __init__(self, command, environment=None, columns=80, rows=24, folder="."):
         self.text = ""
         self.seen = 0  # so many characters of it were expected, and came
-        self.mark = f"TERMINAL={os.getpid()}-{next(NUMBERS)}"
+        self.mark = f"TERMINAL={uuid.uuid4()}"
         name, value = self.mark.split("=")
         self.pid, self.file = pty.fork()
         if self.pid == 0:
@@ -43,14 +40,13 @@ class Terminal:
 
     def read(self, seconds):
         """More text, if some comes in time; False at the end, when no process has the terminal any more."""
-        if select.select([self.file], [], [], max(seconds, 0))[0]:
-            try:
-                part = os.read(self.file, 65536)
-            except OSError:  # EIO
-                part = b""
-            self.text += self.decoder.decode(part)
-            return bool(part)
-        return True
+        if not select.select([self.file], [], [], max(seconds, 0))[0]:
+            return True
+        part = b""
+        with suppress(OSError):  # EIO at the end
+            part = os.read(self.file, 65536)
+        self.text += self.decoder.decode(part)
+        return bool(part)
 
     def new(self):
         """What has come after what was expected."""
@@ -66,13 +62,11 @@ class Terminal:
         self.seen = self.text.index(text, self.seen) + len(text)
 
     def settle(self, seconds):
-        """Reads until nothing has come for so long; False at the end."""
-        more = True
-        length = None
-        while more and length != len(self.text):
+        """Reads until nothing has come for so long."""
+        length = -1
+        while length != len(self.text):
             length = len(self.text)
-            more = self.read(seconds)
-        return more
+            self.read(seconds)
 
     def type(self, keys):
         os.write(self.file, keys.encode())
