@@ -1,5 +1,5 @@
 # Sourced by the blocks of the slides, in a line that these hide. It runs the lines after that one itself,
-# in the terminal that the slides give away, and comes back to them at Enter.
+# in the terminal that the slides give away, and comes back to them at Enter. The functions are those of deck.sh.
 # shellcheck shell=bash
 
 cd "$LECTURE" || exit
