@@ -15,7 +15,7 @@ import sys
 import time
 
 import demos
-from terminal import Terminal
+from terminal import Terminal, left
 
 PATIENCE = 120  # seconds for what one block may take, with building it
 PROMPT = "[Enter goes back to the slides] "  # of scripts/deck-block.sh
@@ -73,9 +73,9 @@ def give_lecture(slides, columns, rows):
     code = show.end()
     if code != 0:
         yield f"deck.sh: exit code {code}"
-    left = show.left()
-    if left:
-        yield f"left running: {left}"
+    still_there = left(show.mark)
+    if still_there:
+        yield f"left running: {still_there}"
 
 
 def main():

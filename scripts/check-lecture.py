@@ -18,7 +18,7 @@ import unittest
 from pathlib import Path
 
 import demos
-from terminal import Terminal
+from terminal import Terminal, left
 
 ROOT = Path(__file__).resolve().parent.parent
 QUESTION = "q quits] "
@@ -67,7 +67,7 @@ class Lecture(unittest.TestCase):
     def table(self, lecture, code):
         """The lines of the table, once the lecture has ended with this exit code and left nothing."""
         self.assertEqual(lecture.end(), code, lecture.text)
-        self.assertEqual(lecture.left(2), [])
+        self.assertEqual(left(lecture.mark, 2), [])
         return [" ".join(line.split()) for line in lecture.text.split("The lecture's demos")[-1].splitlines()[1:-1]]
 
     def test_a_demo_waits_only_for_its_own_build_and_stops_that_of_others(self):

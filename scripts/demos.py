@@ -188,7 +188,9 @@ def main():
     elif words == ["slides"]:
         deck = target() / "lecture.md"
         deck.parent.mkdir(parents=True, exist_ok=True)
-        deck.write_text(slides())
+        text = slides()
+        if not deck.exists() or deck.read_text() != text:  # slides that are shown would begin again
+            deck.write_text(text)
         print(deck)
     elif words[:1] == ["build"]:
         profile = "release" if words[1:2] == ["--release"] else None

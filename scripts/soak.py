@@ -33,7 +33,7 @@ from pathlib import Path
 from signal import SIGABRT, SIGKILL, SIGPIPE, SIGXFSZ
 
 import demos
-from terminal import marked
+from terminal import left
 
 # A thread before main, as some libraries have it.
 THREAD = """
@@ -131,7 +131,11 @@ class Run:
         except subprocess.TimeoutExpired:
             self.wrong = "hung for 60 s"
             process.kill()
-        self.end_what_is_left(f"SOAK={number}")
+        still_there = left(f"SOAK={number}")
+        if still_there:
+            self.wrong += f" left processes {still_there}"
+        for pid in still_there:
+            os.kill(pid, SIGKILL)
         if self.wrong:
             self.output, self.errors = process.communicate()
         self.code = process.returncode  # -N: killed by signal N
@@ -142,16 +146,6 @@ class Run:
         for group in ("", "memory/", "cpu/"):
             with suppress(OSError):
                 os.rmdir(f"/sys/fs/cgroup/{group}soak-{number}")
-
-    def end_what_is_left(self, mark):
-        deadline = time.monotonic() + 11
-        while marked(mark) and time.monotonic() < deadline:
-            time.sleep(0.05)
-        left = marked(mark)
-        if left:
-            self.wrong += f" left processes {left}"
-        for pid in left:
-            os.kill(pid, SIGKILL)
 
     def judge(self, is_mpi):
         codes = SURROUNDINGS[self.surrounding][0]

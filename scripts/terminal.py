@@ -24,6 +24,14 @@ def marked(mark):
     return pids
 
 
+def left(mark, seconds=11):
+    """PIDs of the marked processes that are still there then: an alarm ends what a demo left, after 10 s."""
+    deadline = time.monotonic() + seconds
+    while marked(mark) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return marked(mark)
+
+
 class Terminal:
     def __init__(self, command, environment=None, columns=80, rows=24, folder="."):
         self.text = ""
@@ -81,10 +89,3 @@ class Terminal:
         os.close(self.file)
         _, status = os.waitpid(self.pid, 0)
         return os.waitstatus_to_exitcode(status)
-
-    def left(self, seconds=11):
-        """PIDs of what was started here and is still there then: an alarm ends what a demo left, after 10 s."""
-        deadline = time.monotonic() + seconds
-        while marked(self.mark) and time.monotonic() < deadline:
-            time.sleep(0.05)
-        return marked(self.mark)
