@@ -39,9 +39,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))  # PYTHONSAFEPATH leave
 import demos
 
 TIME_LIMIT = 60  # seconds for a demo, where nobody is there who could press Ctrl-C
-# Cargo draws its progress also into a file, if it is told how wide. The user's own settings could hide it.
-PROGRESS = {"CARGO_TERM_PROGRESS_WHEN": "always", "CARGO_TERM_PROGRESS_WIDTH": "80"}
-PLAIN = {"CARGO_TERM_COLOR": "never", "CARGO_TERM_QUIET": "false", "CARGO_TERM_VERBOSE": "false"}
+# Cargo draws its progress also into a file, if it is told how wide. Colours would stand in the table.
+CARGO_TERM = {"CARGO_TERM_PROGRESS_WHEN": "always", "CARGO_TERM_PROGRESS_WIDTH": "80", "CARGO_TERM_COLOR": "never"}
 
 signals = []  # those that came, and end the lecture
 
@@ -59,15 +58,37 @@ def wait(seconds, *files):
     return bool(readable)
 
 
-def start_behind(command, **options):
-    """In a process group of its own, which Ctrl-C does not reach, and without the keyboard."""
-    return Popen(command, stdin=DEVNULL, preexec_fn=os.setpgrp, **options)
+def kill_group(process):
+    with suppress(OSError):  # none of the group is left
+        os.killpg(process.pid, signal.SIGKILL)
 
 
-def signal_group(process, number):
-    if process:
-        with suppress(OSError):  # none of the group is left
-            os.killpg(process.pid, number)
+@contextmanager
+def behind(command, **options):
+    """A process in a session of its own, which Ctrl-C does not reach, and without the keyboard. At the end it is
+    killed, with all that it has left."""
+    process = Popen(command, stdin=DEVNULL, start_new_session=True, **options)
+    try:
+        yield process
+    finally:
+        kill_group(process)
+
+
+@contextmanager
+def in_front(command, **options):
+    """A process that has the keyboard: Ctrl-C ends it, and not the lecture. What is typed meanwhile is no answer to
+    the next question, and if it is killed, it may leave the terminal otherwise than it was."""
+    settings = termios.tcgetattr(0)
+    termios.tcflush(0, termios.TCIFLUSH)  # nor is Enter, typed once more, meant for a demo that pauses
+    signal.signal(signal.SIGINT, lambda *_: None)
+    process = Popen(command, **options)
+    try:
+        yield process
+    finally:
+        process.kill()
+        signal.signal(signal.SIGINT, note_signal)
+        with suppress(termios.error):  # it has been closed
+            termios.tcsetattr(0, termios.TCSAFLUSH, settings)
 
 
 def written(file):
@@ -75,115 +96,61 @@ def written(file):
     return os.pread(file.fileno(), os.fstat(file.fileno()).st_size, 0).decode(errors="replace")
 
 
-class Builder:
-    """Builds the demos, one after the other. Whoever waits for something else calls step() again and again."""
-
-    def __init__(self, chosen, release):
-        self.queue = list(dict.fromkeys(chosen))
-        self.release = release
-        self.results = {}  # of each demo: what hinders it and words about it, or '' and its executable
-        self.cargo = None  # the process that builds self.demo
-        self.setup_said = TemporaryFile()
-        tools = sorted({tool for demo in chosen for tool in demo.needs})
-        if tools:
-            self.setup = start_behind(["scripts/setup.sh", *tools], stdout=DEVNULL, stderr=self.setup_said)
-
-    def step(self):
-        """Takes the result of a build that has ended, and begins the next one."""
-        if self.cargo and self.cargo.poll() is not None:
-            self.take_result()
-        ready = [demo for demo in self.queue if not demo.needs or self.setup.poll() is not None]
-        if ready and not self.cargo:
-            self.queue.remove(ready[0])
-            self.begin(ready[0])
-
-    def begin(self, demo):
-        if demo.why_not():
-            self.results[demo] = "cannot run here", written(self.setup_said) or demo.why_not()
-            return
-        self.demo = demo
-        self.messages = TemporaryFile()
-        self.log = TemporaryFile()
-        command = demos.build_command(demo, "release" if self.release else demo.profile)
-        environment = {**os.environ, **PROGRESS, **PLAIN}
-        self.cargo = start_behind(command, stdout=self.messages, stderr=self.log, env=environment)
-
-    def take_result(self):
-        if self.cargo.returncode == 0:
-            self.results[self.demo] = "", demos.executable(written(self.messages))
-        else:
-            lines = re.split(r"[\r\n]+", written(self.log))
-            said = "\n".join(line for line in lines if not re.match(" *Building ", line))
-            self.results[self.demo] = "does not build", said
-        self.cargo = None
-
-    def progress(self):
-        if not self.cargo:
-            return "waiting for scripts/setup.sh, which installs what is missing"
-        steps = re.findall(r"\d+/\d+: [^\r\n]*|waiting for .*", written(self.log))
-        return f"building {steps[-1] if steps else self.demo.name}"
-
-    def wait_for(self, demo):
-        self.step()
-        while demo not in self.results:
-            if sys.stdout.isatty():
-                print(f"\r{self.progress():79.79}", end="", flush=True)
-            wait(0.1)
-            self.step()
-        if sys.stdout.isatty():
-            print(f"\r{'':79}\r", end="", flush=True)
-
-
 class Lecture:
-    def __init__(self, chosen, pause, release):
-        self.chosen = chosen
-        self.pause = pause
-        self.keyboard = termios.tcgetattr(0) if pause and os.isatty(0) else None  # as it was; None: demos have none
-        self.process = None  # the demo that runs, or the pager
+    def __init__(self, options):
+        self.options = options
+        self.keyboard = options.pause and os.isatty(0)
+        self.start = in_front if self.keyboard else behind
         self.last = None
         self.rows = []
         self.failed = False
         plain = not sys.stdout.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM", "dumb") == "dumb"
         self.bold = "{}" if plain else "\033[1m{}\033[0m"
-        self.builder = Builder(chosen, release)
+        self.setup_said = TemporaryFile()
+        tools = {tool for demo in options.chosen for tool in demo.needs}
+        if tools:
+            # Nothing ends it: killed, it could leave half a package. Ctrl-C does not reach its group; in a session
+            # of its own, sudo would not know that it was told the password in this one.
+            silent = {"stdin": DEVNULL, "stdout": DEVNULL, "stderr": self.setup_said}
+            self.setup = Popen(["scripts/setup.sh", *tools], preexec_fn=os.setpgrp, **silent)
 
     def give(self):
         begin = time.monotonic()
-        for number, demo in enumerate(self.chosen, 1):
-            title = self.bold.format(f"[{number}/{len(self.chosen)}] {demo.name}")
+        chosen = self.options.chosen
+        for place, demo in enumerate(chosen):
+            title = self.bold.format(f"[{place + 1}/{len(chosen)}] {demo.name}")
             print(f"\n{title}\n{demo.description}\n")
-            key = self.ask(demo) if self.pause else ""
+            key = self.ask(demo, chosen[place:]) if self.options.pause else ""
             if key == "q":
                 break
             if key == "s":
                 self.rows.append(f"{'skipped':16} {demo.name}")
-                if demo in self.builder.queue:
-                    self.builder.queue.remove(demo)
             else:
                 self.show(demo)
                 self.last = demo
         print("", self.bold.format("The lecture's demos"), *self.rows, sep="\n")
         print(f"total time: {time.monotonic() - begin:.1f} s")
 
-    def ask(self, demo):
-        """Asks the question of a demo until it is answered by Enter, s or q."""
+    def ask(self, demo, coming):
+        """Asks the question of a demo until it is answered by Enter, s or q. What comes is built behind it, and not
+        while a demo runs: nothing disturbs what that measures."""
+        builds = "\n".join(shlex.join(self.build_command(demo)) for demo in coming)
         while True:
-            print(f"Predict: {demo.predict}")
-            print("[Enter runs it, c shows its code, r the last one again, s skips, q quits] ", end="", flush=True)
-            key = self.read_key()
-            if key == "c":
-                self.show_code(demo)
-            elif key == "r" and self.last:
+            with behind(["bash", "-c", builds], stdout=DEVNULL, stderr=DEVNULL):
+                print(f"Predict: {demo.predict}")
+                print("[Enter runs it, c shows its code, r the last one again, s skips, q quits] ", end="", flush=True)
+                key = self.read_key()
+                if key == "c":
+                    self.show_code(demo)
+            if key == "r" and self.last:
                 self.show(self.last)
                 print()
-            elif key == "r":
-                print("none has run so far")
             elif key in ("", "s", "q"):
                 return key
 
     def read_key(self):
         while not wait(0.1, 0):
-            self.builder.step()
+            pass
         with open(0, "rb", buffering=0, closefd=False) as keys:  # takes no more than the line
             line = keys.readline()
         return line.decode(errors="replace").strip() if line else "q"
@@ -192,25 +159,50 @@ class Lecture:
         """A screen at a time, by what there is for that."""
         pagers = [shlex.split(os.environ.get("PAGER", "")), ["less"], ["more"], ["cat"]]
         pager = next(words for words in pagers if words and shutil.which(words[0]))
-        with self.keyboard_given_away():
-            self.process = Popen([*pager, demo.main])
-            while self.process.poll() is None:
+        with self.start([*pager, demo.main]) as process:
+            while process.poll() is None:
                 wait(0.05)
-                self.builder.step()
+
+    def build_command(self, demo):
+        return demos.build_command(demo, "release" if self.options.release else demo.profile)
+
+    def build(self, demo):
+        """What hinders a demo and words about it, or '' and its executable."""
+        if demo.needs:
+            self.wait_for(self.setup, self.setup_said, "waiting for scripts/setup.sh, which installs what is missing")
+        if demo.why_not():
+            return "cannot run here", written(self.setup_said) or demo.why_not()
+        messages = TemporaryFile()
+        log = TemporaryFile()
+        environment = {**os.environ, **CARGO_TERM}
+        with behind(self.build_command(demo), stdout=messages, stderr=log, env=environment) as cargo:
+            self.wait_for(cargo, log, f"building {demo.name}")
+        if cargo.returncode == 0:
+            return "", demos.executable(written(messages))
+        return "does not build", "\n".join(line for line in written(log).splitlines() if "Building [" not in line)
+
+    def wait_for(self, process, log, doing):
+        """Shows meanwhile, in one line, the last one that it wrote."""
+        while process.poll() is None:
+            lines = written(log).splitlines() or [doing]
+            self.say(lines[-1])
+            wait(0.05)
+        self.say("")
+
+    def say(self, words):
+        if sys.stdout.isatty():
+            print(f"{words:79.79}", end="\r", flush=True)
 
     def show(self, demo):
         """Runs a demo, says whether it showed its point, and adds a row to the table."""
-        self.builder.wait_for(demo)
+        verdict, said = self.build(demo)
         begin = time.monotonic()
-        verdict, said = self.builder.results[demo]
         if verdict:
             print(said.strip(), file=sys.stderr)
             error = re.search("^error.*", said, re.M)
             reason = error[0] if error else said
         else:
-            signal_group(self.builder.cargo, signal.SIGSTOP)  # nothing that is built disturbs what a demo measures
             verdict, reason = self.run(said)
-            signal_group(self.builder.cargo, signal.SIGCONT)
         seconds = f"{time.monotonic() - begin:.1f} s"
         print(f"\n{self.bold.format(verdict)} ({seconds})")
         self.rows.append(f"{verdict:16} {demo.name:24} {seconds:>8}")
@@ -218,72 +210,31 @@ class Lecture:
         self.failed |= verdict in ("NOT SHOWN", "does not build")
 
     def run(self, executable):
-        """The verdict, and the reason for it: what the demo wrote on standard error."""
-        with self.keyboard_given_away():
-            try:
-                start = Popen if self.keyboard else start_behind
-                self.process = start([executable], stderr=PIPE)
-            except OSError as error:
-                return "NOT SHOWN", str(error)
-            with self.process.stderr:
-                errors = self.listen()
-        if not self.keyboard:
-            signal_group(self.process, signal.SIGKILL)  # what it has left
-        code = self.process.returncode
-        reason = re.split("(?im)^stack backtrace:", errors)[0]
+        """The verdict, and the reason for it: what the demo wrote on standard error. That is shown at once, so it
+        stands in its place; a child that has it open is not waited for."""
+        deadline = float("inf") if self.keyboard else time.monotonic() + TIME_LIMIT
+        errors = b""
+        ended = False
+        with self.start([executable], stderr=PIPE, bufsize=0) as process:
+            os.set_blocking(process.stderr.fileno(), False)
+            while not ended:
+                wait(0.02)
+                ended = process.poll() is not None  # asked first: so all that it wrote is read below
+                part = process.stderr.read(2**20) or b""  # more than a pipe holds
+                if not ended and time.monotonic() > deadline:
+                    part += f"hung: ended after {TIME_LIMIT} s\n".encode()
+                    kill_group(process)
+                    process.wait()
+                sys.stderr.buffer.write(part)
+                sys.stderr.flush()
+                errors += part
+        code = process.returncode
+        reason = re.split("(?im)^stack backtrace:", errors.decode(errors="replace"))[0]
         if code == 0:
             return "shown", ""
         if code == 77:
             return "cannot run here", reason
         return "NOT SHOWN", f"exit code {code if code > 0 else 128 - code}: {reason}"
-
-    def listen(self):
-        """What the demo writes on standard error until it ends: shown at once, so it stands in its place. The
-        end of the file may come later, if a child has it open, or before."""
-        deadline = time.monotonic() + TIME_LIMIT
-        files = [self.process.stderr]
-        errors = b""
-        while True:
-            ended = self.process.poll() is not None  # asked first: so all that it wrote is read below
-            part = b""
-            if wait(0 if ended else 0.02, *files):
-                part = os.read(files[0].fileno(), 65536)
-                if not part:
-                    files = []
-            if ended and not part:
-                return errors.decode(errors="replace")
-            if time.monotonic() > deadline and not self.keyboard:
-                signal_group(self.process, signal.SIGKILL)
-                part += f"hung: ended after {TIME_LIMIT} s\n".encode()
-                deadline = float("inf")
-            sys.stderr.buffer.write(part)
-            sys.stderr.flush()
-            errors += part
-
-    @contextmanager
-    def keyboard_given_away(self):
-        """Ctrl-C ends what runs now, and not the lecture. What was typed meanwhile is no answer to the next
-        question, and a demo that was killed may leave the terminal otherwise than it was."""
-        if not self.keyboard:
-            yield
-            return
-        termios.tcflush(0, termios.TCIFLUSH)  # nor is Enter, typed once more, meant for a demo that pauses
-        signal.signal(signal.SIGINT, lambda *_: None)
-        yield
-        signal.signal(signal.SIGINT, note_signal)
-        termios.tcsetattr(0, termios.TCSAFLUSH, self.keyboard)
-
-    def end(self):
-        """Leaves nothing running. Only a set-up goes on, and ends by itself: killed, it could leave half a package."""
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGTTOU):
-            signal.signal(number, signal.SIG_IGN)
-        signal_group(self.builder.cargo, signal.SIGKILL)
-        if self.process and self.process.poll() is None:
-            self.process.kill()
-            signal_group(self.process, signal.SIGKILL)
-        if self.keyboard:
-            with suppress(termios.error):  # it has been closed
-                termios.tcsetattr(0, termios.TCSANOW, self.keyboard)
 
 
 def demo_named(name):
@@ -317,6 +268,7 @@ def arguments():
 def main():
     words = arguments()
     if words.list:
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head`
         for demo in demos.all_demos():
             print(f"{demo.part:9} {demo.name:24} {demo.description}")
         return
@@ -324,14 +276,12 @@ def main():
     sys.stdout.reconfigure(line_buffering=True)  # the demos write there, too
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, note_signal)
-    lecture = Lecture(words.chosen, words.pause, words.release)
+    lecture = Lecture(words)
     try:
         lecture.give()
     except BrokenPipeError:  # `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python still wants to write there
         lecture.failed = True
-    finally:
-        lecture.end()
     sys.exit(lecture.failed)
 
 
