@@ -77,7 +77,7 @@ class Lecture(unittest.TestCase):
         """The pager waits until what comes is being built. In the end a signal ends all, at once."""
         (self.folder / "slow-mutex-fix").touch()
         self.environment["PAGER"] = "pager"
-        self.script("pager", "until [[ -e begun-mutex-fix ]]; do sleep 0.02; done; cat $1")
+        self.script("pager", 'until [[ -e begun-mutex-fix ]]; do sleep 0.02; done; cat "$1"')
         race = "rm slow-mutex-fix; sleep 0.3; [[ ! -e built-mutex-fix ]]"
         lecture = self.give(race_condition=race, mutex_fix="trap '' HUP; echo it runs; exec sleep 60")
         self.answer(lecture, ("c", "//! Race condition: "), ("", "\033[1mshown"))

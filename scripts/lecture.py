@@ -207,7 +207,7 @@ class Lecture:
         print(f"\n{self.bold.format(verdict)} ({seconds})")
         self.rows.append(f"{verdict:16} {demo.name:24} {seconds:>8}")
         self.rows += ["    " + line for line in wrap(" ".join(reason.split()), 76, break_on_hyphens=False)]
-        self.failed |= verdict in ("NOT SHOWN", "does not build")
+        self.failed |= verdict not in ("shown", "cannot run here")
 
     def run(self, executable):
         """The verdict, and the reason for it: what the demo wrote on standard error. That is shown at once, so it
