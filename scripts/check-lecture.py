@@ -68,7 +68,7 @@ class Lecture(unittest.TestCase):
     def table(self, lecture, code):
         """The words of the table, once the lecture has ended with this exit code and left nothing."""
         self.assertEqual(lecture.end(), code, lecture.text)
-        self.assertEqual(lecture.left(), [])
+        self.assertEqual(left(lecture.mark), [])
         lines = lecture.text.split("The lecture's demos")[-1].splitlines()
         self.assertEqual([line for line in lines if len(line) > 80], [])
         return " ".join(" ".join(lines).split())
@@ -86,7 +86,7 @@ class Lecture(unittest.TestCase):
         (self.folder / "slow-mutex-fix").unlink()
         lecture.expect("it runs")
         os.kill(lecture.pid, signal.SIGTERM)
-        self.assertEqual(lecture.left(), [])  # asked before end(), which kills what is left
+        self.assertEqual(left(lecture.mark), [])  # asked before end(), which kills what is left
         self.table(lecture, 143)
 
     def test_what_fails_is_a_row_with_its_reason(self):
