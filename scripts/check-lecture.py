@@ -31,7 +31,7 @@ printf '    Building [==>   ] 3/9: syn\\r' >&2
 while [[ -e slow-$2 ]]; do sleep 0.02; done
 if [[ -e broken-$2 ]]; then printf 'warning: old\\nerror[E0425]: no `x`\\n --> main.rs\\n' >&2; exit 101; fi
 touch "built-$2"
-echo "{\\"executable\\":\\"$FOLDER/$2\\"}"
+echo "{\\"executable\\":\\"$FOLDER/$2\\", \\"target\\":{\\"name\\":\\"$2\\"}}"
 """
 
 

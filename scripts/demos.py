@@ -85,19 +85,22 @@ def all_demos():
     return [Demo(package) for package in metadata()["packages"]]
 
 
-def build_command(demo, profile):
-    command = ["cargo", "build", "--message-format=json-render-diagnostics", "-p", demo.name]
+def build_command(profile, *demos):
+    command = ["cargo", "build", "--message-format=json-render-diagnostics"]
+    for demo in demos:
+        command += ["-p", demo.name]
     return command + ["--release"] if profile == "release" else command
 
 
-def executable(messages):
-    """The path of the executable, of what Cargo prints while it builds a demo."""
+def executables(messages):
+    """By its name the path of each executable, of what Cargo prints while it builds demos."""
+    paths = {}
     for line in messages.splitlines():
         if line.startswith("{"):
-            path = json.loads(line).get("executable")
-            if path:
-                return path
-    return None
+            message = json.loads(line)
+            if message.get("executable"):
+                paths[message["target"]["name"]] = message["executable"]
+    return paths
 
 
 def test_settings():
@@ -107,14 +110,17 @@ def test_settings():
 
 
 def build(demos, profile=None, settings={}):
-    """Builds these demos, and gives the path of each one's executable. One by one, as `cargo run -p` does."""
+    """Builds these demos, and gives by its name the path of each one's executable."""
     paths = {}
-    for demo in demos:
-        command = [*build_command(demo, profile or demo.profile), "--quiet"]
+    for each in ("debug", "release"):
+        wanted = [demo for demo in demos if (profile or demo.profile) == each]
+        if not wanted:
+            continue
+        command = [*build_command(each, *wanted), "--quiet"]
         built = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, env={**os.environ, **settings})
         if built.returncode:
-            sys.exit(f"{demo.name} does not build")
-        paths[demo.name] = executable(built.stdout)
+            sys.exit(built.returncode)  # Cargo has said why
+        paths.update(executables(built.stdout))
     return paths
 
 
@@ -196,7 +202,8 @@ def main():
         profile = "release" if words[1:2] == ["--release"] else None
         names = words[2:] if profile else words[1:]
         wanted = [demo for demo in named(names) if names or not demo.why_not()]
-        print("\n".join(build(wanted, profile).values()))
+        for demo in wanted:  # one by one: the first ones are shown while the others are built
+            print(build([demo], profile)[demo.name])
     else:
         print("demos.py: bad arguments (--help shows how)", file=sys.stderr)
         sys.exit(2)

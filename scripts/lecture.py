@@ -164,7 +164,7 @@ class Lecture:
                 wait(0.05)
 
     def build_command(self, demo):
-        return demos.build_command(demo, "release" if self.options.release else demo.profile)
+        return demos.build_command("release" if self.options.release else demo.profile, demo)
 
     def build(self, demo):
         """What hinders a demo and words about it, or '' and its executable."""
@@ -178,7 +178,7 @@ class Lecture:
         with behind(self.build_command(demo), stdout=messages, stderr=log, env=environment) as cargo:
             self.wait_for(cargo, log, f"building {demo.name}")
         if cargo.returncode == 0:
-            return "", demos.executable(written(messages))
+            return "", demos.executables(written(messages))[demo.name]
         return "does not build", "\n".join(line for line in written(log).splitlines() if "Building [" not in line)
 
     def wait_for(self, process, log, doing):
