@@ -14,18 +14,15 @@
 # Exit code: 0 all is there, or said what is missing; 2 bad arguments; 77 see --check.
 set -euo pipefail
 mode=install tools=''
-while (($#)); do
-  case $1 in
-    --check | --where) mode=${1#--} ;;
-    mpi | openmp | python | chromium | venv | debootstrap) tools+=" $1" ;;
+for word in "$@"; do
+  case $word in
+    --check | --where) mode=${word#--} ;;
+    mpi | openmp | python | chromium | venv | debootstrap) tools+=" $word" ;;
     -h | --help) sed -n '2,/^set/{/^set/d; s/^# \{0,1\}//; p;}' "${BASH_SOURCE[0]}"; exit ;;
-    *) echo "setup.sh: unknown argument '$1' (--help shows how)" >&2; exit 2 ;;
+    *) echo "setup.sh: unknown argument '$word' (--help shows how)" >&2; exit 2 ;;
   esac
-  shift
 done
 tools=${tools:-mpi openmp python}
-files=$(mktemp -d)
-trap 'rm -rf "$files"' EXIT
 
 # The path of a tool's program. Chromium has several names; Chrome will do.
 where() {
@@ -40,14 +37,11 @@ where() {
   esac
 }
 
-# Can this command make a program of three lines, which includes this header?
-compiles() {
-  printf '#include <%s>\nint main(void) {\n  return 0; }\n' "$1" >"$files/main.c"
-  "${@:2}" "$files/main.c" -o "$files/main"
-}
+# Does a C compiler, given with its options, find this header?
+includes() { "${@:2}" -E -x c - <<<"#include <$1>"; }
 
-# Is one of these a file? Where a pattern matches no file, the shell passes it on as it is.
-any() { local file; for file in "$@"; do if [[ -e $file ]]; then return; fi; done; return 1; }
+# Is one of these a file? Of the others, and of patterns that match none, `ls` says that there is no such file.
+any() { [[ -n $(ls -d "$@" 2>/dev/null) ]]; }
 
 # bindgen, which makes the Rust binding of MPI, wants libclang (not libclang-cpp), and clang's own headers.
 has_libclang() {
@@ -59,8 +53,8 @@ has_libclang() {
 # shellcheck disable=SC2086 # CC may be several words
 has() {
   case $1 in
-    mpi) where mpi && compiles mpi.h mpicc && has_libclang ;;
-    openmp) compiles stdio.h ${CC:-cc} -fopenmp || any {/opt/homebrew,/usr/local}/opt/libomp/lib/libomp.dylib ;;
+    mpi) where mpi && includes mpi.h mpicc && has_libclang ;;
+    openmp) includes omp.h ${CC:-cc} -fopenmp || any {/opt/homebrew,/usr/local}/opt/libomp/lib/libomp.dylib ;;
     python) python3 -c '' ;;
     venv) python3 -c 'import ensurepip, venv' ;;
     *) where "$1" ;;
@@ -106,19 +100,23 @@ wanted() { for tool in $missing; do packages "$tool"; done | tr '\n' ' ' | sed '
 
 if [[ $mode == install && ${SETUP:-1} != 0 && $manager == apt-get ]] && ${sudo:+sudo -n} true 2>/dev/null; then
   echo "setup: missing:$missing; looking up the packages"
-  $sudo apt-get update >"$files/log" 2>&1 || true
+  log=$(mktemp)
+  trap 'rm "$log"' EXIT
+  $sudo apt-get update >/dev/null 2>&1 || true
   echo "setup: $install $(wanted)"
   # shellcheck disable=SC2046 # a list of names
-  if ! $sudo env DEBIAN_FRONTEND=noninteractive apt-get install --no-install-recommends -y \
-    -o DPkg::Lock::Timeout=300 $(wanted) >>"$files/log" 2>&1; then tail -n 5 "$files/log" >&2; fi
+  $sudo env DEBIAN_FRONTEND=noninteractive apt-get install --no-install-recommends -y \
+    -o DPkg::Lock::Timeout=300 $(wanted) >"$log" 2>&1 || tail -n 5 "$log" >&2
   missing=$(absent)
   if [[ -z $missing ]]; then echo "setup: all is there now"; exit; fi
 fi
 
 how="install it with: $install $(wanted)"
-if [[ -z $manager ]]; then how="and no package manager known here (apt-get, dnf, brew, pkg)"; fi
-# Where these systems put MPI, nobody looks.
-if [[ $manager$missing == dnf*mpi* ]]; then how+="; then, in each shell: module load mpi/openmpi-x86_64"; fi
-if [[ $manager$missing == pkg*mpi* ]]; then how+="; then, in each shell: PATH=/usr/local/mpi/openmpi/bin:\$PATH"; fi
+# Where dnf and pkg put MPI, nobody looks.
+case $manager:$missing in
+  :*) how="and no package manager known here (apt-get, dnf, brew, pkg)" ;;
+  dnf:*mpi*) how+="; then, in each shell: module load mpi/openmpi-x86_64" ;;
+  pkg:*mpi*) how+="; then, in each shell: PATH=/usr/local/mpi/openmpi/bin:\$PATH" ;;
+esac
 echo "missing:$missing; $how" >&2
 if [[ $mode == check ]]; then exit 77; fi
