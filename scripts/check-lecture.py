@@ -153,7 +153,4 @@ class Lecture(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    if any(argument in ("-h", "--help") for argument in sys.argv[1:]):
-        print(__doc__.strip())
-    else:
-        unittest.main()
+    unittest.main()

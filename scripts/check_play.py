@@ -64,7 +64,7 @@ def play(page, orders, order):
 
 def play_all_orders(page):
     """Of three threads, one order for each ending. race-interleavings tells the results, and the steps of a race."""
-    program = demos.build(demos.named(["race-interleavings"]))["race-interleavings"]
+    program = demos.build(demos.chosen(["race-interleavings"]))["race-interleavings"]
     for digit, level in zip("123457", LEVELS):
         orders = dict(all_orders(LEVELS[level], {"counter": 0}))
         endings = Counter(orders.values())

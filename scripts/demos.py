@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Usage: scripts/demos.py readme | slides | build [--release] [DEMO...]
+"""Usage: scripts/demos.py readme | slides | build [DEMO...]
 
 What the lecture knows of its demos, for every script: asked of Cargo (the manifests, and their order
 in Cargo.toml) and read from the header of each main.rs; what is made of it; and the one way to build.
@@ -7,8 +7,7 @@ in Cargo.toml) and read from the header of each main.rs; what is made of it; and
   readme          make the table in README.md again
   slides          write the slides into the target folder (scripts/lecture.md, with two of every demo),
                   and print their path
-  build [DEMO...] build them (all that can be built here), and print the paths of their executables;
-                  --release: optimised
+  build [DEMO...] build them (all that can be built here), and print the paths of their executables
 
 Exit code: 0 done, 1 not, 2 bad arguments.
 """
@@ -18,6 +17,7 @@ import os
 import re
 import subprocess
 import sys
+from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
 
@@ -124,14 +124,19 @@ def build(demos, profile=None, settings={}):
     return paths
 
 
-def named(names):
-    """The demos of these names; all, if there is none."""
+def named(name):
     by_name = {demo.name: demo for demo in all_demos()}
-    for name in names:
-        if name not in by_name:
-            print(f"there is no demo '{name}' (scripts/lecture.sh --list shows all)", file=sys.stderr)
-            sys.exit(2)
-    return [by_name[name] for name in names] or all_demos()
+    if name not in by_name:
+        close = get_close_matches(name, by_name, 1, 0.3)
+        meant = f"; did you mean {close[0]}?" if close else ""
+        print(f"there is no demo '{name}'{meant} (scripts/lecture.sh --list shows them all)", file=sys.stderr)
+        sys.exit(2)
+    return by_name[name]
+
+
+def chosen(names):
+    """The demos of these names; if there is none, all that can be built here."""
+    return [named(name) for name in names] or [demo for demo in all_demos() if not demo.why_not()]
 
 
 # --- What is made of it ---------------------------------------------------------------------------
@@ -148,8 +153,7 @@ def with_table(readme):
     return "\n".join([f"{before}<!-- table -->", *rows, f"<!-- end of the table -->\n{after}"])
 
 
-def block(*commands):
-    command = "\n".join(commands)
+def block(command):
     return f'```bash +exec +acquire_terminal\n/// . "$LECTURE/scripts/deck-block.sh"\n{command}\n```\n'
 
 
@@ -199,11 +203,8 @@ def main():
             deck.write_text(text)
         print(deck)
     elif words[:1] == ["build"]:
-        profile = "release" if words[1:2] == ["--release"] else None
-        names = words[2:] if profile else words[1:]
-        wanted = [demo for demo in named(names) if names or not demo.why_not()]
-        for demo in wanted:  # one by one: the first ones are shown while the others are built
-            print(build([demo], profile)[demo.name])
+        for demo in chosen(words[1:]):  # one by one: the first ones are shown while the others are built
+            print(build([demo])[demo.name], flush=True)
     else:
         print("demos.py: bad arguments (--help shows how)", file=sys.stderr)
         sys.exit(2)

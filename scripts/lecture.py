@@ -29,7 +29,6 @@ import sys
 import termios
 import time
 from contextlib import contextmanager, suppress
-from difflib import get_close_matches
 from pathlib import Path
 from subprocess import DEVNULL, PIPE, Popen
 from tempfile import TemporaryFile
@@ -237,25 +236,16 @@ class Lecture:
         return "NOT SHOWN", f"exit code {code if code > 0 else 128 - code}: {reason}"
 
 
-def demo_named(name):
-    by_name = {demo.name: demo for demo in demos.all_demos()}
-    if name in by_name:
-        return by_name[name]
-    close = get_close_matches(name, by_name, 1, 0.3)
-    meant = f"; did you mean {close[0]}?" if close else ""
-    raise argparse.ArgumentTypeError(f"there is no demo '{name}'{meant} (--list shows them all)")
-
-
 def arguments():
     usage = "%(prog)s [OPTION...] [DEMO...] (--help shows all)"
     parser = argparse.ArgumentParser("lecture.sh", usage, allow_abbrev=False)
     parser.format_help = lambda: __doc__
     parser.add_argument("--pause", action="store_true", default=os.isatty(0) and os.isatty(1))
     parser.add_argument("--no-pause", dest="pause", action="store_false")
-    parser.add_argument("--from", dest="first", metavar="DEMO", type=demo_named)
+    parser.add_argument("--from", dest="first", metavar="DEMO", type=demos.named)
     parser.add_argument("--release", action="store_true")
     parser.add_argument("--list", action="store_true")
-    parser.add_argument("chosen", nargs="*", metavar="DEMO", type=demo_named)
+    parser.add_argument("chosen", nargs="*", metavar="DEMO", type=demos.named)
     words = parser.parse_intermixed_args()
     words.chosen = words.chosen or demos.all_demos()
     if words.first:

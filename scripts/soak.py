@@ -217,9 +217,7 @@ def arguments():
 
 def main():
     words = arguments()
-    chosen = demos.named([] if words.demo == "all" else [words.demo])
-    if words.demo == "all":
-        chosen = [demo for demo in chosen if not demo.why_not()]
+    chosen = demos.chosen([] if words.demo == "all" else [words.demo])
     executables = demos.build(chosen, "release" if words.release else None, demos.test_settings())
     copies = tempfile.TemporaryDirectory(prefix="soak-")  # no other user may enter /root
     os.chmod(copies.name, 0o755)
