@@ -237,8 +237,7 @@ class Lecture:
 
 
 def arguments():
-    usage = "%(prog)s [OPTION...] [DEMO...] (--help shows all)"
-    parser = argparse.ArgumentParser("lecture.sh", usage, allow_abbrev=False)
+    parser = argparse.ArgumentParser("lecture.sh", "%(prog)s [OPTION...] [DEMO...] (see --help)", allow_abbrev=False)
     parser.format_help = lambda: __doc__
     parser.add_argument("--pause", action="store_true", default=os.isatty(0) and os.isatty(1))
     parser.add_argument("--no-pause", dest="pause", action="store_false")
