@@ -138,6 +138,7 @@ class Run:
         if self.wrong:
             self.output, self.errors = process.communicate()
         self.code = process.returncode  # -N: killed by signal N
+        self.reason = self.errors.strip().partition("\n")[0]
         kept = [path.name for path in folder.iterdir() if not path.name.startswith("ompi.")]
         if kept:
             self.wrong += f" left files {kept[:3]}"
@@ -192,8 +193,7 @@ def soak(name, command, surrounding, times, variables):
             runs.append(refused)
     wrong = [run for run in runs if run.wrong]
     for run in wrong:
-        reason = run.errors.strip().partition("\n")[0]
-        print(f"{name} {surrounding}: {run.wrong.strip()}: {reason}", flush=True)
+        print(f"{name} {surrounding}: {run.wrong.strip()}: {run.reason}", flush=True)
     if times > 1:
         print(f"{name} {surrounding}: shown {codes[0]} of {times}, cannot run here {codes[77]}", flush=True)
     fickle = 0 < codes[77] < times  # now it can run here, now it cannot
@@ -237,7 +237,7 @@ def main():
             for surrounding in words.surroundings:
                 possible = Run(surrounding, ["true"], variables)
                 if possible.code:
-                    print(f"{surrounding}: not tried, it cannot be made here: {possible.errors.strip()}")
+                    print(f"{surrounding}: not tried, it cannot be made here: {possible.reason}")
                     continue
                 for name, executable in executables.items():
                     command = [executable, *words.arguments]
