@@ -90,7 +90,8 @@ fn equal_processes_take_turns_and_get_equal_shares() {
         assert_eq!(numbers(lines[1]), [fewest], "{text}");
         assert!(fewest >= 2.0, "{text}");
         // Each row counts for itself: sums would grow from row to row.
-        assert!(n < 16 || !lost.is_sorted(), "{text}");
+        let grow = lost.is_sorted() && lost[n - 1] > 4.0 * lost[0];
+        assert!(n < 16 || !grow, "{text}");
 
         // The picture: no two have most of the same cell.
         let mut drawn = HashSet::new();
