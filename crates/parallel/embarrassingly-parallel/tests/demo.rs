@@ -14,9 +14,8 @@ const INTERVAL: &str = "299840 to 299870";
 fn look(output: &Output, most_threads: usize) -> f64 {
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     let text = String::from_utf8_lossy(&output.stdout);
-    let at_once = available_parallelism().unwrap();
-    let first =
-        format!("100 jobs; threads that can run at once here: {at_once}");
+    let here = available_parallelism().unwrap();
+    let first = format!("100 jobs; threads that can run at once here: {here}");
     assert_eq!(text.lines().next(), Some(&*first));
 
     let mut seconds = Vec::new();
