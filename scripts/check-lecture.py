@@ -153,4 +153,7 @@ class Lecture(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    unittest.main()
+    if sys.argv[1:] in (["-h"], ["--help"]):
+        print(__doc__.strip())
+    else:
+        unittest.main()

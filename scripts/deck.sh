@@ -59,9 +59,9 @@ stop_builder() { kill -TERM -- "-$(cat "$DECK_BUILDER")" 2>/dev/null; }
 
 # The code, a screen at a time, by what there is.
 # shellcheck disable=SC2317,SC2329 # the slides call it
-less() { "$(type -P "${PAGER:-}" || type -P less || type -P more || type -P cat)" "$@"; }
+less() { "$(type -P "${PAGER%% *}" || type -P less || type -P more || type -P cat)" "$@"; }
 export -f start_builder stop_builder less
 
 bash -c start_builder # a shell of its own: this one would say at the end that the builder was killed
-trap 'stop_builder || true; rm "$DECK_BUILDER"' EXIT
+trap 'stop_builder || true; rm -f "$DECK_BUILDER"' EXIT
 presenterm --enable-snippet-execution --publish-speaker-notes "$@" "$deck"

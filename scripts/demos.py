@@ -71,7 +71,7 @@ def metadata():
     command = ["cargo", "metadata", "--no-deps", "--offline", "--format-version", "1"]
     told = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE)
     if told.returncode:
-        sys.exit(told.returncode)  # Cargo has said why
+        sys.exit(1)  # Cargo has said why
     return json.loads(told.stdout)
 
 
@@ -112,14 +112,14 @@ def test_settings():
 def build(demos, profile=None, settings={}):
     """Builds these demos, and gives by its name the path of each one's executable."""
     paths = {}
-    for each in ("debug", "release"):
-        wanted = [demo for demo in demos if (profile or demo.profile) == each]
+    for kind in ("debug", "release"):
+        wanted = [demo for demo in demos if (profile or demo.profile) == kind]
         if not wanted:
             continue
-        command = [*build_command(each, *wanted), "--quiet"]
+        command = [*build_command(kind, *wanted), "--quiet"]
         built = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, env={**os.environ, **settings})
         if built.returncode:
-            sys.exit(built.returncode)  # Cargo has said why
+            sys.exit(1)  # Cargo has said why
         paths.update(executables(built.stdout))
     return paths
 

@@ -2,8 +2,8 @@
 """Usage: scripts/lecture.sh [OPTION...] [DEMO...]
 
 Runs the demos of the lecture in their order (that of `members` in Cargo.toml), and says of each
-whether it showed its point. With names: just these, in the order given. Behind the first question
-the demos are built, one by one, and what some of them need is installed (scripts/setup.sh).
+whether it showed its point. With names: just these, in the order given. Behind the
+questions the demos are built, one by one, and what some of them need is installed (scripts/setup.sh).
 
   --pause      before each demo ask its question and wait for a key and Enter (the default at a
                terminal): Enter alone runs it, c shows its code (in $PAGER, else less), r runs the
@@ -39,7 +39,8 @@ import demos
 
 TIME_LIMIT = 60  # seconds for a demo, where nobody is there who could press Ctrl-C
 # Cargo draws its progress also into a file, if it is told how wide. Colours would stand in the table.
-CARGO_TERM = {"CARGO_TERM_PROGRESS_WHEN": "always", "CARGO_TERM_PROGRESS_WIDTH": "80", "CARGO_TERM_COLOR": "never"}
+CARGO_TERM = {"CARGO_TERM_PROGRESS_WHEN": "always", "CARGO_TERM_PROGRESS_WIDTH": "80",
+              "CARGO_TERM_COLOR": "never", "CARGO_TERM_VERBOSE": "false"}
 
 signals = []  # those that came, and end the lecture
 
@@ -50,7 +51,7 @@ def note_signal(number, _frame):
 
 def wait(seconds, *files):
     """Waits so long, or until a file can be read, and says if one can. It is here that a signal ends the
-    lecture, and not between the start of a process and the note that it runs."""
+    lecture, and not between the start of a process and the `try` that ends it."""
     readable, _, _ = select.select(files, [], [], seconds)
     if signals:
         sys.exit(128 + signals[0])
@@ -75,8 +76,8 @@ def behind(command, **options):
 
 @contextmanager
 def in_front(command, **options):
-    """A process that has the keyboard: Ctrl-C ends it, and not the lecture. What is typed meanwhile is no answer to
-    the next question, and if it is killed, it may leave the terminal otherwise than it was."""
+    """A process that has the keyboard: Ctrl-C ends it, and not the lecture. What is typed meanwhile is dropped,
+    and the terminal's settings are put back: a process that is killed does not do that."""
     settings = termios.tcgetattr(0)
     termios.tcflush(0, termios.TCIFLUSH)  # nor is Enter, typed once more, meant for a demo that pauses
     signal.signal(signal.SIGINT, lambda *_: None)
@@ -166,7 +167,7 @@ class Lecture:
         return demos.build_command("release" if self.options.release else demo.profile, demo)
 
     def build(self, demo):
-        """What hinders a demo and words about it, or '' and its executable."""
+        """A pair: what hinders a demo, and words about that; or '' and its executable."""
         if demo.needs:
             self.wait_for(self.setup, self.setup_said, "waiting for scripts/setup.sh, which installs what is missing")
         if demo.why_not():
@@ -181,7 +182,7 @@ class Lecture:
         return "does not build", "\n".join(line for line in written(log).splitlines() if "Building [" not in line)
 
     def wait_for(self, process, log, doing):
-        """Shows meanwhile, in one line, the last one that it wrote."""
+        """Waits until it ends, and shows the last line of its log."""
         while process.poll() is None:
             lines = written(log).splitlines() or [doing]
             self.say(lines[-1])
@@ -263,7 +264,7 @@ def main():
         return
     os.chdir(demos.ROOT)
     sys.stdout.reconfigure(line_buffering=True)  # the demos write there, too
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGTTOU):
         signal.signal(number, note_signal)
     lecture = Lecture(words)
     try:

@@ -48,15 +48,9 @@ __attribute__((constructor)) static void start(void) {
 
 # For the lines of Bash below.
 FUNCTIONS = r"""
-limited() { # [FOLDER/]FILE=LIMIT of a control group: of version 1, then of version 2
-  for setting in "$@"; do
-    file=/sys/fs/cgroup/${setting%=*}
-    group=${file%/*}/soak-$SOAK
-    if mkdir "$group" && [[ -e $group/${file##*/} ]]; then
-      echo "${setting#*=}" >"$group/${file##*/}" && echo $$ >"$group/cgroup.procs" && return
-    fi
-  done
-  exit 1
+limited() { # FOLDER FILE LIMIT: puts this process into a control group of its own
+  group=/sys/fs/cgroup/$1/soak-$SOAK
+  mkdir "$group" && [[ -e $group/$2 ]] && echo "$3" >"$group/$2" && echo $$ >"$group/cgroup.procs"
 }
 unshared() { if ((EUID)); then set -- --map-root-user "$@"; fi; exec unshare "$@"; }
 mounted() { unshared --mount sh -c "mount $1"' && shift && exec "$@"' sh "$@"; }
@@ -81,11 +75,11 @@ SURROUNDINGS = {  # how a demo may end ([]: anyhow); what the help says; a line 
                   "exec setpriv --reuid=$((100000 + SOAK)) --regid=$((100000 + SOAK)) --clear-groups "
                   'prlimit --nproc=$((SOAK % 11 + 2)) "$@"'),
     "memory": ([*USUAL, 1, 101, -SIGABRT], "128 MiB, of its control group: 1, 101, SIGABRT",
-               'limited memory/memory.limit_in_bytes=128M memory.max=128M; exec "$@"'),
+               'limited memory memory.limit_in_bytes 128M || limited . memory.max 128M && exec "$@"'),
     "addresses": ([*USUAL, 1, 101, -SIGABRT], "128 MiB, of addresses: 1, 101, SIGABRT",
                   'ulimit -v 131072; exec "$@"'),
     "quota": (USUAL, "half a core, by its control group",
-              'limited cpu/cpu.cfs_quota_us=50000 "cpu.max=50000 100000"; exec "$@"'),
+              'limited cpu cpu.cfs_quota_us 50000 || limited . cpu.max "50000 100000" && exec "$@"'),
     "container": (USUAL, "PID 1, another user, a read-only disk",
                   "exec unshare --pid --mount --fork --kill-child sh -c 'mount -t proc proc /proc && "
                   'mount -o remount,bind,ro / && exec setpriv --reuid=65534 --regid=65534 --clear-groups "$@"\''

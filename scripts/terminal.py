@@ -25,7 +25,7 @@ def marked(mark):
 
 
 def left(mark, seconds=11):
-    """PIDs of the marked processes that are still there then: an alarm ends what a demo left, after 10 s."""
+    """PIDs of the marked processes that are still there after so long. An alarm ends what a demo left, after 10 s."""
     deadline = time.monotonic() + seconds
     while marked(mark) and time.monotonic() < deadline:
         time.sleep(0.05)
