@@ -38,7 +38,7 @@ test: setup ## test the repository, and every demo: copied out alone, and where 
 	scripts/check-repo.py
 	scripts/check-copy-out.py
 	scripts/check-lecture.py
-	scripts/soak.py all 1 help no-reader full-disk no-proc
+	scripts/soak.py all 1 free help no-reader no-proc
 
 test-deck: ## give the whole lecture by its slides, in a terminal of 80 x 24 and of 120 x 36
 	scripts/check-deck.py

@@ -50,7 +50,7 @@ def main():
         sys.exit(f"check-copy-out.py: {OUTSIDE} belongs to somebody else")
     failed = False
     with ThreadPoolExecutor(2 * (os.cpu_count() or 1)) as pool:
-        # What takes longest begins, to build or to test: those of these parts are short.
+        # The demos of these two parts are short: they come last.
         by_length = sorted(chosen, key=lambda demo: demo.part in ("process", "thread"))
         for well, said in pool.map(check, by_length):
             print(said, flush=True)

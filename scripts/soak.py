@@ -48,9 +48,11 @@ __attribute__((constructor)) static void start(void) {
 
 # For the lines of Bash below.
 FUNCTIONS = r"""
+unset RUST_BACKTRACE RUST_LIB_BACKTRACE
 limited() { # FOLDER FILE LIMIT: puts this process into a control group of its own
   group=/sys/fs/cgroup/$1/soak-$SOAK
-  mkdir "$group" && [[ -e $group/$2 ]] && echo "$3" >"$group/$2" && echo $$ >"$group/cgroup.procs"
+  [[ -d ${group%/*} ]] && mkdir "$group" && [[ -e $group/$2 ]] &&
+    echo "$3" >"$group/$2" && echo $$ >"$group/cgroup.procs"
 }
 unshared() { if ((EUID)); then set -- --map-root-user "$@"; fi; exec unshare "$@"; }
 mounted() { unshared --mount sh -c "mount $1"' && shift && exec "$@"' sh "$@"; }
@@ -61,13 +63,12 @@ SURROUNDINGS = {  # how a demo may end ([]: anyhow); what the help says; a line 
     "free": (USUAL, "as the machine is", 'exec "$@"'),
     "pinned": (USUAL, "on one core", """exec taskset -c "$(taskset -cp $$ | sed 's/.*: //; s/[,-].*//')" "$@" """),
     "busy": (USUAL, "beside four busy loops",
-             'for _ in 1 2 3 4; do (exec >/dev/null 2>&1; while kill -0 $$; do :; done) & done; "$@"'),
+             '(for _ in 1 2 3 4; do (exec >/dev/null 2>&1; while kill -0 $$; do :; done) & done); exec "$@"'),
     "help": ([0], "--help; then an unknown option, and numbers that are none: 2", 'exec "$@" --help'),
     "no-reader": ([*USUAL, -SIGPIPE, 128 + SIGPIPE], "nobody reads: SIGPIPE, not a word",
                   'exec 3> >(exec true); wait $!; exec "$@" >&3 3>&-'),
     "full-disk": ([77, 1, 101], "its output goes to a full disk: 1, 101, never 0", 'exec "$@" >/dev/full'),
-    "sigchld": ([*USUAL, 1], "SIGCHLD is ignored, so nobody learns how a child ended: 1",
-                'trap "" CHLD; exec "$@"'),
+    "sigchld": ([*USUAL, 1], "SIGCHLD is ignored, so nobody learns how a child ended: 1", 'trap "" CHLD; exec "$@"'),
     "no-proc": (USUAL, "no /proc", 'mounted "-t tmpfs none /proc" "$@"'),
     "own-proc": (USUAL, "a /proc mounted with subset=pid", 'mounted "-t proc -o subset=pid proc /proc" "$@"'),
     "no-sys": (USUAL, "no /sys", 'mounted "-t tmpfs none /sys" "$@"'),
@@ -76,8 +77,7 @@ SURROUNDINGS = {  # how a demo may end ([]: anyhow); what the help says; a line 
                   'prlimit --nproc=$((SOAK % 11 + 2)) "$@"'),
     "memory": ([*USUAL, 1, 101, -SIGABRT], "128 MiB, of its control group: 1, 101, SIGABRT",
                'limited memory memory.limit_in_bytes 128M || limited . memory.max 128M && exec "$@"'),
-    "addresses": ([*USUAL, 1, 101, -SIGABRT], "128 MiB, of addresses: 1, 101, SIGABRT",
-                  'ulimit -v 131072; exec "$@"'),
+    "addresses": ([*USUAL, 1, 101, -SIGABRT], "128 MiB, of addresses: 1, 101, SIGABRT", 'ulimit -v 131072 && exec "$@"'),
     "quota": (USUAL, "half a core, by its control group",
               'limited cpu cpu.cfs_quota_us 50000 || limited . cpu.max "50000 100000" && exec "$@"'),
     "container": (USUAL, "PID 1, another user, a read-only disk",
@@ -91,12 +91,11 @@ SURROUNDINGS = {  # how a demo may end ([]: anyhow); what the help says; a line 
                   'LD_PRELOAD=$THREAD exec "$@"'),
     "small-tmp": ([*USUAL, 1], "TMPDIR has 1 MiB: 1", 'mounted "-t tmpfs -o size=1m none $TMPDIR" "$@"'),
     "no-network": ([*USUAL, 1], "not even a loopback interface: 1", 'unshared --net "$@"'),
-    "file-size": ([*USUAL, 1, 101, -SIGXFSZ], "no file may have a byte: 1, 101, SIGXFSZ",
-                  'ulimit -f 0; exec "$@"'),
+    "file-size": ([*USUAL, 1, 101, -SIGXFSZ], "no file may have a byte: 1, 101, SIGXFSZ", 'ulimit -f 0 && exec "$@"'),
     "killed": ([], "kill -9 at a random moment: be gone",
                'exec timeout --foreground -s KILL "$((RANDOM % 2)).$((RANDOM % 9))$((RANDOM % 9 + 1))" "$@"'),
     "interrupted": ([], "Ctrl-C at a random moment: be gone",
-                    'exec timeout -s INT "$((RANDOM % 2)).$((RANDOM % 9))$((RANDOM % 9 + 1))" "$@"'),
+                    'exec timeout -k 11 -s INT "$((RANDOM % 2)).$((RANDOM % 9))$((RANDOM % 9 + 1))" "$@"'),
 }
 
 numbers = count(os.getpid() % 10000 * 100000)  # of the runs
@@ -113,8 +112,6 @@ class Run:
         folder = Path(tempfile.mkdtemp(prefix="soak-"))
         folder.chmod(0o777)
         environment = {**os.environ, **variables, "TMPDIR": str(folder), "SOAK": str(number)}
-        for backtrace in ("RUST_BACKTRACE", "RUST_LIB_BACKTRACE"):
-            environment.pop(backtrace, None)
         line = FUNCTIONS + SURROUNDINGS[surrounding][2]
         process = subprocess.Popen(["bash", "-c", line, "bash", *command], env=environment, start_new_session=True,
                                    stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -123,7 +120,7 @@ class Run:
             self.output, self.errors = process.communicate(timeout=60)
         except subprocess.TimeoutExpired:
             self.wrong = "hung for 60 s"
-            process.kill()
+            os.killpg(process.pid, SIGKILL)
         still_there = left(f"SOAK={number}")
         if still_there:
             self.wrong += f" left processes {still_there}"
@@ -189,7 +186,7 @@ def soak(name, command, surrounding, times, variables):
     for run in wrong:
         print(f"{name} {surrounding}: {run.wrong.strip()}: {run.reason}", flush=True)
     if times > 1:
-        print(f"{name} {surrounding}: shown {codes[0]} of {times}, cannot run here {codes[77]}", flush=True)
+        print(f"{name} {surrounding}: shown {codes[0]} of {len(runs)}, cannot run here {codes[77]}", flush=True)
     fickle = 0 < codes[77] < times  # now it can run here, now it cannot
     return len(runs), len(wrong) + fickle
 
@@ -202,7 +199,9 @@ def arguments():
     parser.add_argument("demo", help="a demo; all: every demo that can be built here, several at the same time")
     parser.add_argument("times", type=int, nargs="?", default=1, help="how often (default: once)")
     parser.add_argument("surroundings", nargs="*", help="default: all; for more than once: free, pinned and busy")
-    words = parser.parse_args()
+    words = parser.parse_intermixed_args()
+    if words.times < 1:
+        parser.error("how often: at least once")
     for name in words.surroundings:
         if name not in SURROUNDINGS:
             parser.error(f"there is no surrounding '{name}' (--help shows all)")
@@ -224,15 +223,18 @@ def main():
         subprocess.run(["cc", "-shared", "-fPIC", "-x", "c", "-", "-o", variables["THREAD"], "-pthread"],
                        input=THREAD, text=True, check=True)
     begin = time.monotonic()
+    possible = []
+    for surrounding in words.surroundings:
+        probe = Run(surrounding, ["true"], variables)
+        if probe.code in (0, 124, 128 + SIGKILL):  # timeout may be as quick as `true`
+            possible.append(surrounding)
+        else:
+            print(f"{surrounding}: not tried, it cannot be made here: {probe.wrong or probe.reason}")
     jobs = []
     # One demo alone is disturbed by nothing else.
     with ThreadPoolExecutor(4 * (os.cpu_count() or 1) if len(chosen) > 1 else 1) as pool:
         try:
-            for surrounding in words.surroundings:
-                possible = Run(surrounding, ["true"], variables)
-                if possible.code:
-                    print(f"{surrounding}: not tried, it cannot be made here: {possible.reason}")
-                    continue
+            for surrounding in possible:
                 for name, executable in executables.items():
                     command = [executable, *words.arguments]
                     jobs.append(pool.submit(soak, name, command, surrounding, words.times, variables))

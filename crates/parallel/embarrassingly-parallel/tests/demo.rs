@@ -11,11 +11,11 @@ const INTERVAL: &str = "299840 to 299870";
 
 /// Checks what was printed for pools of up to so many threads. Returns the
 /// seconds of all bootstraps, at least.
-fn look(output: &Output, most_threads: usize) -> f64 {
+fn look(output: &Output, most_threads: usize, at_once_here: usize) -> f64 {
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     let text = String::from_utf8_lossy(&output.stdout);
-    let here = available_parallelism().unwrap();
-    let first = format!("100 jobs; threads that can run at once here: {here}");
+    let first =
+        format!("100 jobs; threads that can run at once here: {at_once_here}");
     assert_eq!(text.lines().next(), Some(&*first));
 
     let mut seconds = Vec::new();
@@ -49,13 +49,27 @@ fn look(output: &Output, most_threads: usize) -> f64 {
 
 #[test]
 fn any_number_of_threads_gives_the_same_result() {
+    let at_once = available_parallelism().unwrap().get();
     let begin = Instant::now();
     let output = Command::new(DEMO)
         .args(["--threads", "8"])
         .output()
         .unwrap();
-    let seconds = look(&output, 8);
+    let seconds = look(&output, 8, at_once);
     assert!(seconds < begin.elapsed().as_secs_f64(), "{output:?}");
+}
+
+/// Threads that take turns on one core have several jobs under way, too.
+#[test]
+fn one_core_is_enough_for_the_same_result() {
+    let Ok(output) = Command::new("taskset").args(["-c", "0", DEMO]).output()
+    else {
+        return eprintln!("not tested: there is no taskset");
+    };
+    if output.stderr.starts_with(b"taskset") {
+        return eprintln!("not tested: core 0 is not ours");
+    }
+    look(&output, 4, 1);
 }
 
 /// Seen from outside: three threads, main not counted, compute at the same time
