@@ -75,9 +75,9 @@ SURROUNDINGS = {  # how a demo may end ([]: anyhow); what the help says; a line 
     "processes": ([*USUAL, 1, 101], "its user may have 2 to 12 processes and threads: 1, 101",
                   "exec setpriv --reuid=$((100000 + SOAK)) --regid=$((100000 + SOAK)) --clear-groups "
                   'prlimit --nproc=$((SOAK % 11 + 2)) "$@"'),
-    "memory": ([*USUAL, 1, 101, -SIGABRT], "128 MiB, of its control group: 1, 101, SIGABRT",
+    "memory": ([*USUAL, 1, 101, -SIGABRT], "128 MiB of its control group: 1, 101, SIGABRT",
                'limited memory memory.limit_in_bytes 128M || limited . memory.max 128M && exec "$@"'),
-    "addresses": ([*USUAL, 1, 101, -SIGABRT], "128 MiB, of addresses: 1, 101, SIGABRT", 'ulimit -v 131072 && exec "$@"'),
+    "addresses": ([*USUAL, 1, 101, -SIGABRT], "128 MiB of addresses: 1, 101, SIGABRT", 'ulimit -v 131072 && exec "$@"'),
     "quota": (USUAL, "half a core, by its control group",
               'limited cpu cpu.cfs_quota_us 50000 || limited . cpu.max "50000 100000" && exec "$@"'),
     "container": (USUAL, "PID 1, another user, a read-only disk",
